@@ -1,0 +1,26 @@
+"""Who is calling: the result of step 3, whatever the credentials were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user whose session (or bearer token) was found good.
+
+    `user_id` is the ID token's `sub` (or the claim named by `oidc.user_id_claim`); `subject` is always `sub`.
+    `session_reference` names the session to backends and logs and cannot be used as a cookie.
+    """
+
+    user_id: str
+    subject: str
+    provider: str
+    session_reference: str
+    claims: Mapping[str, object]
+
+    @property
+    def original_user(self) -> str:
+        """The value of `X-Original-User`: which account, at which provider."""
+        return f"auth:account:{self.provider}:{self.subject}"

@@ -1,0 +1,51 @@
+"""What goes into the pipeline and what comes out of it, free of WSGI and of gunicorn.
+
+Both front doors build a `ProxyRequest` and write a `ProxyResponse`; everything between is the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+HeaderLines = list[tuple[str, str]]
+"""Header lines in the order received; names as they came, values decoded as latin-1."""
+
+
+class RequestBody(Protocol):
+    """The client's body, read once, never buffered as a whole."""
+
+    length: int | None
+    """Declared length in bytes; None when it comes chunked."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """Returns 1 to `max_bytes` bytes as soon as some are there, b"" at the end.
+
+        Raises `ClientGoneError` when the body stops before its declared end or stays silent for too long.
+        """
+
+
+@dataclass(slots=True)
+class ProxyRequest:
+    """One call as a door received it. `raw_target` holds the wire text of the request line, latin-1 decoded."""
+
+    method: str
+    raw_target: str
+    headers: HeaderLines
+    body: RequestBody | None
+    peer_address: str
+    """The address of the socket's other end, without its port."""
+    peer_scheme: str
+    """`http` or `https`: what the socket itself spoke."""
+
+
+@dataclass(slots=True)
+class ProxyResponse:
+    """One answer. The door writes `headers` and iterates `body`, then calls `close` exactly once, whatever happened."""
+
+    status: int
+    reason: str
+    headers: HeaderLines
+    body: Iterable[bytes] = ()
+    close: Callable[[], None] = field(default=lambda: None)

@@ -1,0 +1,67 @@
+"""The `StateStore`: what an engine must promise. One contract suite holds every engine to it.
+
+Keys are ASCII strings of the form `kind:name` (`session:<hex>`, `tokens:<hex>`, `login:<hex>`, …); an engine may place
+kinds apart. Values are opaque bytes. Every record has a lifetime; an expired record is not there. Any failure of the
+place itself raises `StoreUnavailableError`: it never looks like "not there".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A value and a mark of the very write that made it (for a directory: the file's identity)."""
+
+    value: bytes
+    mark: Hashable
+
+
+class StateStore(Protocol):
+    """Shared by all greenlets, workers and (with Redis) machines."""
+
+    def find(self, key: str) -> StoredRecord | None:
+        """Returns the record, or None when there is none or its lifetime is over."""
+
+    def is_current(self, key: str, mark: Hashable) -> bool:
+        """Tells cheaply whether the record under `key` is still the one that `find` gave with this `mark`."""
+
+    def put(self, key: str, value: bytes, lifetime_seconds: float) -> None:
+        """Creates or replaces the record atomically: a reader sees the old value or the new one, never a part."""
+
+    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+        """Replaces an existing record; False (and nothing written) when it is gone: what ended stays ended."""
+
+    def add(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+        """Creates the record; False when there already is one. Of several callers at once exactly one gets True."""
+
+    def take(self, key: str) -> bytes | None:
+        """Removes the record and returns its value. Of several callers at once exactly one gets it."""
+
+    def delete(self, key: str) -> None:
+        """Removes the record; nothing happens when there is none."""
+
+    def increment(self, key: str, lifetime_seconds: float) -> int:
+        """Counts up and returns the new count; the lifetime runs from the first increment."""
+
+    def add_member(self, key: str, member: str, lifetime_seconds: float) -> None:
+        """Adds to the set under `key`; the set lives at least as long as its longest-lived member."""
+
+    def remove_member(self, key: str, member: str) -> None:
+        """Removes from the set; nothing happens when it is not in there."""
+
+    def members(self, key: str) -> frozenset[str]:
+        """Returns the set's members whose lifetime is not over."""
+
+    def lock(self, name: str, wait_seconds: float) -> AbstractContextManager[bool]:
+        """Holds a lock across greenlets, workers and machines; enters with False when it could not be had in time."""
+
+    def sweep(self) -> int:
+        """Removes what has expired and returns how many records that were; an engine that does it itself returns 0."""
+
+    def check(self) -> None:
+        """Raises `StoreUnavailableError` unless a record can be written and read back right now."""
