@@ -1,0 +1,5 @@
+"""Fixtures that every kind of test may take."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.support.real_op"]
