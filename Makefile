@@ -1,0 +1,115 @@
+# Every target sets up what it needs, on a fresh machine too. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# A stamp file is newer than what it was made from, so that a second run has nothing to do.
+PYTHON_READY := $(VENV)/.ready
+NODE_READY := demo/idp/node_modules/.ready
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- what people use ---
+
+.PHONY: setup
+setup: python-setup node-setup browser-setup ## Install everything the other targets need; quick when nothing changed
+
+.PHONY: demo
+demo: python-setup node-setup ## Start the whole product on this machine and print where to look; Ctrl-C ends it
+	@$(BIN)/python -m demo.run
+
+.PHONY: test
+test: setup ## Run the whole suite, real servers and a real browser included
+	$(BIN)/python -m pytest
+
+.PHONY: test-long
+test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load
+	$(BIN)/python -m pytest -m long -s
+
+.PHONY: lint
+lint: python-setup ## Look for faults in style and for unformatted code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: python-setup ## Check the types
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint types test ## All of it: what continuous integration runs
+
+.PHONY: format
+format: python-setup ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## Remove what the other targets made, the demo's state included
+	rm -rf $(VENV) demo/idp/node_modules build var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --- set-up, step by step ---
+
+.PHONY: python-setup
+python-setup: $(PYTHON_READY)
+
+$(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@PYTHON="$(PYTHON)" tools/ensure-programs venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/dev.txt
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: node-setup
+node-setup: $(NODE_READY)
+
+$(NODE_READY): demo/idp/package.json demo/idp/package-lock.json
+	@tools/ensure-programs node npm
+	cd demo/idp && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: browser-setup
+browser-setup:
+	@tools/ensure-programs chromium
+
+# --- the production installation: the Dockerfile runs these, and so may anybody without Docker ---
+
+PREFIX ?= /srv/bff
+
+.PHONY: install
+install: install-dependencies install-application ## Install the product for production under PREFIX (default /srv/bff)
+
+.PHONY: install-dependencies
+install-dependencies:
+	$(PYTHON) -m venv $(PREFIX)/.venv
+	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+
+# Root owns what is installed; the server writes below var only.
+.PHONY: install-application
+install-application:
+	cp -R app config ServiceConfigs wsgi.py gunicorn.conf.py pyproject.toml README.md $(PREFIX)/
+	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable $(PREFIX)
+	$(PREFIX)/.venv/bin/python -m compileall -q $(PREFIX)/app
+	install -d -m 0700 $(PREFIX)/var
+
+# --- pinned dependencies ---
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: ## Pin the newest dependencies that pyproject.toml allows
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/lock-tool.txt
+	$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) --upgrade --extra dev --constraint requirements/runtime.txt pyproject.toml --output-file requirements/dev.txt
+	echo 'setuptools>=77' | $(LOCK) --upgrade - --output-file requirements/build.txt
+	echo 'uv' | $(LOCK) --upgrade - --output-file requirements/lock-tool.txt
