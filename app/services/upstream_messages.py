@@ -1,0 +1,49 @@
+"""What a call to a backend consists of, free of sockets.
+
+The gateway builds an `UpstreamRequest` and hands it to `UpstreamClient.open`. Bodies flow: nobody holds one as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class RequestBody(Protocol):
+    """A body that is read once. The gateway's own body type fits by its shape."""
+
+    @property
+    def length(self) -> int | None:
+        """Declared length in bytes; None when it comes chunked."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """Returns 1 to `max_bytes` bytes as soon as some are there, b"" at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request to a backend.
+
+    `target` is path and query exactly as they go on the request line, latin-1 decoded. `headers` is complete but for
+    Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are written by the client.
+    Target and headers may hold secrets, so neither is in the repr.
+    """
+
+    method: str
+    target: str = field(repr=False)
+    headers: list[tuple[str, str]] = field(repr=False)
+    body: RequestBody | None = field(default=None, repr=False)
+    streaming: bool = False
+    """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
+
+
+class UpstreamBrokenOffError(Exception):
+    """The answer's body stopped before its end, after its head was passed on.
+
+    No error answer is possible any more. A door that catches this must cut the client's connection, or else a truncated
+    answer would look whole (RFC 9112 §8).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
