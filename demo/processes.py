@@ -8,10 +8,12 @@ parent dies, so that even a parent ended by SIGKILL leaves nothing behind.
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,10 @@ class Child:
             wait_until(holds_or_ended, timeout_seconds=timeout_seconds, what=f"{self.name}: {what}")
         except TimeoutError as error:
             raise ChildFailedError(f"{error}\n{self._log_end()}") from error
+        self.require_running()
+
+    def require_running(self) -> None:
+        """Raise ChildFailedError, with the end of its log, when the child has ended."""
         if not self.is_running():
             raise ChildFailedError(f"{self.name} ended with status {self.popen.returncode}\n{self._log_end()}")
 
@@ -69,15 +75,14 @@ class Child:
         """End the child with SIGTERM, with SIGKILL when that is not heeded in time; return its exit status."""
         if self.is_running():
             self.popen.send_signal(signal.SIGTERM)
-        try:
-            return self.popen.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            return self.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(timeout_seconds)
+        return self.kill()
 
     def kill(self) -> int:
-        """End the child with SIGKILL and collect it."""
-        if self.is_running():
-            self.popen.kill()
+        """End the child and whatever it has started itself with SIGKILL; return its exit status."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # start_child made it the leader of a group of its own
         return self.popen.wait()
 
     def _log_end(self, lines: int = 25) -> str:

@@ -1,0 +1,239 @@
+"""Starts the whole product on this machine: an OpenID Provider, a backend with a page, and the BFF in front of them.
+
+`make demo` runs this. It stops everything again on Ctrl-C, on SIGTERM, and when a part fails to start or ends.
+Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from demo.processes import Child, ChildFailedError, start_child
+
+PROJECT = Path(__file__).parents[1]
+LOGS = PROJECT / "var" / "demo"
+WATCH_SECONDS = 0.2
+CLIENT_ID = "bff-demo"
+
+
+class DemoCannotStartError(RuntimeError):
+    """Something on this machine is in the way; the message says what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens, all of it on loopback."""
+
+    bff: int
+    idp: int
+    backend: int
+    internal: int
+
+
+_VARIABLES = {"bff": ("DEMO_PORT", 8000), "idp": ("DEMO_IDP_PORT", 9400)}
+_VARIABLES |= {"backend": ("DEMO_BACKEND_PORT", 9500), "internal": ("DEMO_INTERNAL_PORT", 9000)}
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        ports = choose_ports()
+        require_node()
+        with ExitStack() as stack:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bff-demo-")))
+            children = start_everything(ports, state, stack)
+            print_welcome(ports)
+            watch(children)
+    except (DemoCannotStartError, ChildFailedError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nThe demo has stopped.")
+    return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # Once is enough: a second Ctrl-C must not cut the stopping short and leave a child behind.
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(again, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def choose_ports() -> Ports:
+    """The four ports, all free; every taken one is named at once."""
+    chosen, faults = {}, []
+    for name, (variable, default) in _VARIABLES.items():
+        raw = os.environ.get(variable) or str(default)
+        if not raw.isdigit() or not 0 < int(raw) < 65536:
+            faults.append(f"{variable} is {raw!r}; it has to be a port number.")
+            continue
+        chosen[name] = int(raw)
+        if not is_free(chosen[name]):
+            faults.append(f"Port {raw} is taken. Choose another one: make demo {variable}={int(raw) % 64000 + 1000}")
+    if not faults and len(set(chosen.values())) < len(chosen):
+        faults.append(f"Each part needs a port of its own, but the ports are {sorted(chosen.values())}.")
+    if faults:
+        raise DemoCannotStartError("\n".join(faults))
+    return Ports(**chosen)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of an earlier run that the kernel still remembers do not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def require_node() -> Path:
+    """Where Node is; without it, or without the provider's packages, a sentence says what to do."""
+    node = shutil.which("node")
+    if node is None:
+        raise DemoCannotStartError(
+            "Node is missing: the demo's OpenID Provider needs it. `make setup` installs it or says how."
+        )
+    if not (PROJECT / "demo" / "idp" / "node_modules" / "oidc-provider").is_dir():
+        raise DemoCannotStartError("The OpenID Provider's packages are missing: run `make setup`.")
+    return Path(node)
+
+
+def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]:
+    """Start all parts at once, then wait for each; whatever was started is stopped when `stack` closes."""
+    client_secret = secrets.token_urlsafe(32)
+    idp = start_idp(ports, client_secret)
+    stack.callback(idp.stop)
+    backend = start_backend(ports)
+    stack.callback(backend.stop)
+    bff = start_bff(ports, state, client_secret)
+    stack.callback(bff.stop)
+    wait_for(idp, ports.idp, "/.well-known/openid-configuration")
+    wait_for(backend, ports.backend, "/health")
+    wait_for(bff, ports.bff, "/health/ready")
+    return [idp, backend, bff]
+
+
+def wait_for(child: Child, port: int, path: str) -> None:
+    print(f"  waiting for the {child.name} …", flush=True)
+    child.wait_until(lambda: answers_ok(port, path), timeout_seconds=60, what="an answer")
+
+
+def start_idp(ports: Ports, client_secret: str) -> Child:
+    origin = f"http://localhost:{ports.bff}"
+    client = {
+        "client_id": CLIENT_ID,
+        "client_secret": client_secret,
+        "token_endpoint_auth_method": "client_secret_basic",
+        "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
+        "response_types": ["code"],
+        "redirect_uris": [f"{origin}/auth/callback"],
+        "post_logout_redirect_uris": [f"{origin}/auth/logged-out"],
+    }
+    return start_child(
+        "OpenID Provider",
+        [require_node(), "op.mjs"],
+        log_path=fresh_log("idp"),
+        environment={**os.environ, "OP_PORT": str(ports.idp), "OP_CLIENTS": json.dumps([client])},
+        directory=PROJECT / "demo" / "idp",
+    )
+
+
+def start_backend(ports: Ports) -> Child:
+    return start_child(
+        "backend",
+        build_backend_command(ports.backend),
+        log_path=fresh_log("backend"),
+        environment=dict(os.environ),
+        directory=PROJECT,
+    )
+
+
+def build_backend_command(port: int) -> list[str]:
+    """One process, because the forms are in its memory; a thread for every live feed."""
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    command += ["--worker-class", "gthread", "--threads", "64", "--graceful-timeout", "1", "--no-control-socket"]
+    return [*command, "demo.crud_service:app"]
+
+
+def start_bff(ports: Ports, state: Path, client_secret: str) -> Child:
+    environment = {
+        **os.environ,
+        "BFF_BIND": f"127.0.0.1:{ports.bff}",
+        "BFF_CONFIG_DIR": str(PROJECT / "demo" / "config"),
+        "WEB_CONCURRENCY": os.environ.get("WEB_CONCURRENCY", "2"),
+        "DEMO_PUBLIC_URL": f"http://localhost:{ports.bff}",
+        "DEMO_INTERNAL_BIND": f"127.0.0.1:{ports.internal}",
+        "DEMO_ISSUER": f"http://127.0.0.1:{ports.idp}",
+        "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
+        "DEMO_CLIENT_ID": CLIENT_ID,
+        "DEMO_CLIENT_SECRET": client_secret,
+        "DEMO_STATE": str(state),
+    }
+    return start_child(
+        "BFF",
+        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+        log_path=fresh_log("bff"),
+        environment=environment,
+        directory=PROJECT,
+    )
+
+
+def fresh_log(name: str) -> Path:
+    path = LOGS / f"{name}.log"
+    path.unlink(missing_ok=True)
+    return path
+
+
+def answers_ok(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path, headers={"Host": f"localhost:{port}"})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def print_welcome(ports: Ports) -> None:
+    print(
+        f"""
+The demo runs.
+
+  Open        http://localhost:{ports.bff}/
+  Log in as   alice, bob or any other name, with any password
+  Metrics     http://127.0.0.1:{ports.internal}/metrics
+  Logs        {LOGS.relative_to(PROJECT)}/bff.log, idp.log, backend.log
+
+Ctrl-C stops everything.""",
+        flush=True,
+    )
+
+
+def watch(children: Iterable[Child]) -> None:
+    """Return never: a part that ends takes the demo with it, a signal raises."""
+    while True:
+        for child in children:
+            child.require_running()
+        time.sleep(WATCH_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
