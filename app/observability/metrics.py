@@ -63,7 +63,7 @@ class Metrics:
         self._cells = Cells(directory)
 
     def observe_call(self, route_id: str, method: str, status: int, seconds: float) -> None:
-        """Counts one answered call; `route_id` names a configured route or an endpoint of ours; empty: nothing matched."""
+        """Counts an answered call; `route_id` names a route or an endpoint of ours, or is empty: nothing matched."""
         known_method = method if method in _METHODS else "OTHER"
         route = route_id or "-"
         self._cells.add(CALLS, (route, known_method, str(status)))
