@@ -50,8 +50,10 @@ class ClientSecretPost:
     client_secret: str = field(repr=False)
 
     def authenticate(self, form: Parameters, endpoint: str) -> AuthenticatedRequest:  # noqa: ARG002
-        """Puts the credentials into the form."""
-        return AuthenticatedRequest({}, (*form, ("client_id", self.client_id), ("client_secret", self.client_secret)))
+        """Puts the credentials into the form, where a pushed request may hold the client id already."""
+        without_id = tuple((name, value) for name, value in form if name != "client_id")
+        credentials = (("client_id", self.client_id), ("client_secret", self.client_secret))
+        return AuthenticatedRequest({}, (*without_id, *credentials))
 
 
 def build_client_authenticator(method: str, client_id: str, client_secret: str) -> ClientAuthenticator:

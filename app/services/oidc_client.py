@@ -1,0 +1,173 @@
+"""The BFF as an OpenID Connect client: it sends, and leaves building and judging to its neighbours.
+
+`oidc_requests` builds what is sent, `oidc_answers` and `oidc_callback` judge what comes back, `oidc_metadata` and
+`oidc_keys` keep the provider's documents, `core/id_token` judges claims. Errors that leave this module are refusals
+from `core/errors`; their `internal_reason` says what happened without repeating a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.core.errors import BffError, IdpUnavailableError, LoginFailedError, ServiceTokenUnavailableError
+from app.core.id_token import (
+    IdTokenClaimError,
+    IdTokenExpectation,
+    check_access_token_hash,
+    check_id_token_claims,
+)
+from app.services import oidc_requests
+from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
+from app.services.oidc_answers import (
+    AnswerRefusedError,
+    IdpFailingError,
+    OAuthRefusalError,
+    TokenAnswer,
+    check_success,
+    parse_pushed_request_answer,
+    parse_token_answer,
+    parse_userinfo_answer,
+)
+from app.services.oidc_client_auth import Parameters, build_client_authenticator
+from app.services.oidc_keys import KeySource, SignatureRefusedError
+from app.services.oidc_metadata import MetadataSource, ProviderMetadata
+from app.services.oidc_requests import AuthorizationRequest
+from app.settings.schema.settings_file import OidcSettings
+
+ANSWER_ERRORS = (ControlUnreachableError, AnswerRefusedError, IdpFailingError, OAuthRefusalError)
+
+
+class OidcClient:
+    """Every exchange with the identity provider. Holds no state but the provider's cached documents."""
+
+    def __init__(
+        self, settings: OidcSettings, *, http: ControlHttp, clock: Callable[[], float], allow_http: bool
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._clock = clock
+        self._authenticator = build_client_authenticator(
+            settings.client_auth, settings.client_id, settings.client_secret.get_secret_value()
+        )
+        self._metadata = MetadataSource(issuer=settings.issuer, http=http, clock=clock, allow_http=allow_http)
+        self._keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
+
+    def get_metadata(self) -> ProviderMetadata:
+        """Returns the provider's metadata; raises `IdpUnavailableError` while there is none."""
+        return self._metadata.get()
+
+    def fetch_authorization_url(self, request: AuthorizationRequest) -> str:
+        """Returns where to send the browser, after pushing the request there if that is to be done (RFC 9126)."""
+        metadata = self.get_metadata()
+        parameters = oidc_requests.build_authorization_parameters(
+            request, client_id=self._settings.client_id, scope=" ".join(self._settings.scopes)
+        )
+        if not self._uses_pushed_requests(metadata):
+            return oidc_requests.build_authorization_url(metadata.authorization_endpoint, parameters)
+        try:
+            answer = self._post(metadata.pushed_authorization_request_endpoint, parameters)
+            request_uri = parse_pushed_request_answer(answer)
+        except ANSWER_ERRORS as error:
+            raise _refuse_login("pushed request", error) from error
+        return oidc_requests.build_pushed_authorization_url(
+            metadata.authorization_endpoint, self._settings.client_id, request_uri
+        )
+
+    def exchange_code(self, code: str, *, redirect_uri: str, code_verifier: str) -> TokenAnswer:
+        """Spends an authorization code. Never sent twice: a code is good for one use (RFC 6749 §4.1.2)."""
+        try:
+            return self._request_token(oidc_requests.build_code_exchange(code, redirect_uri, code_verifier))
+        except ANSWER_ERRORS as error:
+            raise _refuse_login("code exchange", error) from error
+
+    def verify_id_token(
+        self, unverified_id_token: str, *, nonce: str, access_token: str, max_age_seconds: int | None = None
+    ) -> dict[str, object]:
+        """Returns the claims of an ID token that is good in every respect; raises `LoginFailedError` if it is not."""
+        expected = IdTokenExpectation(
+            issuer=self._settings.issuer,
+            client_id=self._settings.client_id,
+            nonce=nonce,
+            now=self._clock(),
+            leeway_seconds=self._settings.clock_skew_seconds,
+            max_age_seconds=max_age_seconds,
+        )
+        try:
+            verified = self._keys.verify(unverified_id_token)
+            check_id_token_claims(verified.claims, expected)
+            check_access_token_hash(verified.claims, verified.algorithm, access_token)
+        except (SignatureRefusedError, IdTokenClaimError) as error:
+            raise LoginFailedError(internal_reason=f"ID token: {error}") from error
+        return verified.claims
+
+    def fetch_userinfo(self, access_token: str, expected_subject: str) -> dict[str, object]:
+        """Returns UserInfo claims about `expected_subject` and nobody else."""
+        endpoint = self.get_metadata().userinfo_endpoint
+        if not endpoint:
+            raise LoginFailedError(internal_reason="userinfo: the provider has no such endpoint")
+        try:
+            answer = self._http.fetch("GET", endpoint, headers={"Authorization": f"Bearer {access_token}"})
+            return parse_userinfo_answer(answer, expected_subject)
+        except ANSWER_ERRORS as error:
+            raise _refuse_login("userinfo", error) from error
+
+    def fetch_client_credentials_token(self, audience: str, scope: str) -> TokenAnswer:
+        """Returns a token of the BFF's own; raises `IdpUnavailableError` or `ServiceTokenUnavailableError`."""
+        form = oidc_requests.build_client_credentials_request(audience, scope, self._settings.audience_parameter)
+        try:
+            return self._request_token(form)
+        except (ControlUnreachableError, IdpFailingError) as error:
+            raise IdpUnavailableError(internal_reason=f"client credentials: {error}") from error
+        except (AnswerRefusedError, OAuthRefusalError) as error:
+            raise ServiceTokenUnavailableError(internal_reason=f"client credentials: {error}") from error
+
+    def revoke(self, token: str, token_type_hint: str, *, total_seconds: float) -> bool:
+        """Asks the provider to revoke a token (RFC 7009), best effort: tells whether it did, and never raises."""
+        try:
+            endpoint = self.get_metadata().revocation_endpoint
+            if not endpoint:
+                return False
+            form = (("token", token), ("token_type_hint", token_type_hint))
+            check_success(self._post(endpoint, form, total_seconds=total_seconds), statuses=(200, 204))
+        except (IdpUnavailableError, *ANSWER_ERRORS):
+            return False
+        return True
+
+    def build_end_session_url(self, *, id_token_hint: str, post_logout_redirect_uri: str, state: str) -> str | None:
+        """Returns where the provider ends its own session, or None when it has no such endpoint."""
+        metadata = self.get_metadata()
+        if not metadata.end_session_endpoint:
+            return None
+        return oidc_requests.build_end_session_url(
+            metadata,
+            client_id=self._settings.client_id,
+            id_token_hint=id_token_hint,
+            post_logout_redirect_uri=post_logout_redirect_uri,
+            state=state,
+        )
+
+    def _uses_pushed_requests(self, metadata: ProviderMetadata) -> bool:
+        if self._settings.par == "off":
+            return False
+        if metadata.pushed_authorization_request_endpoint:
+            return True
+        if self._settings.par == "required":
+            raise IdpUnavailableError(internal_reason="oidc.par is required, and the provider does not offer it")
+        return False
+
+    def _request_token(self, form: Parameters) -> TokenAnswer:
+        return parse_token_answer(self._post(self.get_metadata().token_endpoint, form))
+
+    def _post(self, endpoint: str, form: Parameters, *, total_seconds: float | None = None) -> ControlAnswer:
+        request = self._authenticator.authenticate(form, endpoint)
+        return self._http.fetch(
+            "POST", endpoint, headers=request.headers, form=request.form, total_seconds=total_seconds
+        )
+
+
+def _refuse_login(step: str, error: Exception) -> BffError:
+    """A provider that is away is 503; one that answered, and not as it should, ends this login."""
+    reason = f"{step}: {error}"
+    if isinstance(error, ControlUnreachableError | IdpFailingError):
+        return IdpUnavailableError(internal_reason=reason)
+    return LoginFailedError(internal_reason=reason)
