@@ -1,0 +1,275 @@
+"""Which header lines reach a backend, and which ones reach the browser.
+
+Names are compared normalised: frameworks behind us read `X_User_ID` and `X.User.ID` as `X-User-ID`, so a twin of a name
+that we own is that name. What a client sent under one of our names is dropped on every route, and ours are added after
+hop-by-hop headers are gone, so that no `Connection: X-User-ID` can take them away again (RFC 9110 §7.6.1).
+Framing (`Content-Length` of a request, `Transfer-Encoding`, `Host`) belongs to the upstream client and to the doors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import quote
+
+from app.core.cookies import build_cookie_line, get_set_cookie_name, is_own_cookie_name
+from app.core.errors import BadRequestError, InternalError, UpstreamBadResponseError
+from app.core.identity import Identity
+from app.core.routes import Route
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
+_PLAIN_IDENTIFIER = re.compile(r"[!-$&-~]+")
+_VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect"}
+)
+_OURS = frozenset(
+    {
+        "authorization",
+        "x-correlation-id",
+        "traceparent",
+        "x-user-id",
+        "x-original-user",
+        "x-session-id",
+        "forwarded",
+        "x-real-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-method-override",
+        "remote-user",
+        "x-remote-user",
+        "x-csrf-token",
+    }
+)
+_OUR_PREFIXES = ("x-forwarded-", "x-http-method", "x-auth-request-")
+_REQUEST_FRAMING = frozenset({"host", "content-length", "cookie"})
+"""`Cookie` is not framing, but it too is built anew."""
+_NEVER_FROM_BACKEND = _HOP_BY_HOP | frozenset(
+    {
+        "set-cookie",
+        "x-bff-error",
+        "x-correlation-id",
+        "x-content-type-options",
+        "clear-site-data",
+        "service-worker-allowed",
+        "date",
+        "server",
+    }
+)
+_UNREPEATED = ("authorization", "cookie", "host", "origin", "x-csrf-token")
+
+
+class HeaderView:
+    """Looks up header lines by name, whatever their case. Built once per request."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+        values: dict[str, list[str]] = {}
+        for name, value in lines:
+            values.setdefault(name.lower(), []).append(value)
+        self._values = values
+
+    def get(self, name: str) -> str | None:
+        """Returns the first value, or None."""
+        values = self._values.get(name.lower())
+        return values[0] if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        """Returns the values of all lines in order."""
+        return self._values.get(name.lower(), [])
+
+
+def normalise_header_name(name: str) -> str:
+    """Returns the name as the most lenient backend reads it."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def check_unrepeated_headers(headers: HeaderView) -> None:
+    """Raises `BadRequestError` when a line that must stand alone came twice: picking one would be guessing."""
+    for name in _UNREPEATED:
+        if len(headers.get_all(name)) > 1:
+            raise BadRequestError(f"The request has more than one {name} line.")
+
+
+def parse_connection_tokens(values: Iterable[str]) -> frozenset[str]:
+    """Returns the lower-cased names that `Connection` lines declare as meant for the next hop only."""
+    return frozenset(token.strip(" \t").lower() for value in values for token in value.split(",")) - {""}
+
+
+def choose_correlation_id(presented: str | None, make: Callable[[], str]) -> str:
+    """Takes over a well-formed id of the client's (at most 128 of `[A-Za-z0-9._-]`), else makes one."""
+    return presented if presented is not None and _CORRELATION_ID.fullmatch(presented) else make()
+
+
+def choose_traceparent(presented: str | None, make: Callable[[], str]) -> str:
+    """Takes over a well-formed `traceparent` (W3C Trace Context, version 00), else makes one."""
+    return presented if presented is not None and _TRACEPARENT.fullmatch(presented) else make()
+
+
+def encode_identifier(identifier: str) -> str:
+    """Returns a name that came from an identity provider as a header value that cannot be misread.
+
+    Everything but visible ASCII is percent-encoded UTF-8, and so is `%` itself: two users never become one.
+    """
+    if _PLAIN_IDENTIFIER.fullmatch(identifier):
+        return identifier
+    return quote(identifier, safe=_VISIBLE_ASCII_BUT_PERCENT, errors="surrogatepass")
+
+
+_Verdict = Literal["keep", "drop", "cookie", "traceparent", "tracestate", "malformed"]
+_SPECIAL_NAMES: Mapping[str, _Verdict] = {"cookie": "cookie", "traceparent": "traceparent", "tracestate": "tracestate"}
+
+
+@lru_cache(maxsize=4096)
+def _judge_request_name(name: str) -> tuple[_Verdict, str, str]:
+    """Returns what to do with a client's line, the name in lower case, and the name normalised."""
+    lowered, normalised = name.lower(), normalise_header_name(name)
+    if not _TOKEN.fullmatch(name):
+        return "malformed", lowered, normalised
+    special = _SPECIAL_NAMES.get(lowered)
+    if special is not None:
+        return special, lowered, normalised
+    is_dropped = (
+        normalised in _HOP_BY_HOP
+        or normalised in _REQUEST_FRAMING
+        or normalised in _OURS
+        or normalised.startswith(("proxy-", *_OUR_PREFIXES))
+    )
+    return "drop" if is_dropped else "keep", lowered, normalised
+
+
+def build_upstream_headers(
+    lines: Sequence[tuple[str, str]],
+    *,
+    route: Route,
+    identity: Identity | None,
+    bearer: str | None,
+    correlation_id: str,
+    traceparent: str,
+    forwarded_for: str,
+    proto: str,
+    host: str,
+    prefix: str,
+    session_cookie: str,
+    extra_strip: frozenset[str] = frozenset(),
+) -> list[tuple[str, str]]:
+    """Returns the header lines for a backend, without framing: the client's less what is not theirs to say, then ours.
+
+    `prefix` is what was cut off the client's path ("": nothing is said); `session_cookie` is the name of our own;
+    `extra_strip` holds `headers.strip`, normalised. Raises `BadRequestError` for a line that could split the message.
+    """
+    kept: list[tuple[str, str]] = []
+    tracestate: list[tuple[str, str]] = []
+    cookie_lines: list[str] = []
+    nominated = _list_nominated(lines)
+    has_client_trace = False
+    for line in lines:
+        name, value = line
+        verdict, lowered, normalised = _judge_request_name(name)
+        if verdict == "malformed" or _FORBIDDEN_IN_VALUE.search(value):
+            raise BadRequestError("A header line is malformed.")
+        if verdict == "keep":
+            if lowered not in nominated and normalised not in extra_strip:
+                kept.append(line)
+        elif verdict == "cookie":
+            cookie_lines.append(value)
+        elif verdict == "traceparent":
+            has_client_trace = value == traceparent
+        elif verdict == "tracestate":
+            tracestate.append(line)
+    if has_client_trace:
+        # tracestate belongs to the traceparent that it came with (W3C Trace Context §3.3).
+        kept += tracestate
+    cookie = build_cookie_line(cookie_lines, route.request_cookies, session_cookie) if route.request_cookies else None
+    if cookie is not None:
+        kept.append(("Cookie", cookie))
+    ours = [
+        ("X-Correlation-ID", correlation_id),
+        ("traceparent", traceparent),
+        ("X-Forwarded-For", forwarded_for),
+        ("X-Forwarded-Proto", proto),
+        ("X-Forwarded-Host", host),
+    ]
+    if prefix:
+        ours.append(("X-Forwarded-Prefix", prefix))
+    if bearer is not None:
+        ours.append(("Authorization", f"Bearer {bearer}"))
+    if identity is not None:
+        ours += _build_identity_lines(identity)
+    if any(_FORBIDDEN_IN_VALUE.search(value) for _, value in ours):
+        raise InternalError(internal_reason="a header value of our own holds a line break")
+    return kept + ours
+
+
+def _build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
+    return [
+        ("X-User-ID", encode_identifier(identity.user_id)),
+        ("X-Original-User", encode_identifier(identity.original_user)),
+        ("X-Session-ID", encode_identifier(identity.session_reference)),
+    ]
+
+
+def _list_nominated(lines: Iterable[tuple[str, str]]) -> frozenset[str]:
+    return parse_connection_tokens([value for name, value in lines if name.lower() == "connection"])
+
+
+def build_answer_headers(
+    lines: Sequence[tuple[str, str]],
+    *,
+    route: Route,
+    correlation_id: str,
+    map_location: Callable[[str], str],
+    session_cookie: str,
+    cors_lines: Sequence[tuple[str, str]] = (),
+) -> list[tuple[str, str]]:
+    """Returns the header lines for the browser: the backend's less what it may not say, then ours.
+
+    `Content-Length` stays unless the body came chunked; `Date` and `Server` go, because the doors write their own.
+    `map_location` gets each `Location` and `Content-Location`; `cors_lines` come from `build_cors_headers`.
+    Raises `UpstreamBadResponseError` for a line that could split the message.
+    """
+    kept: list[tuple[str, str]] = []
+    nominated = _list_nominated(lines)
+    is_chunked = False
+    for name, value in lines:
+        if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
+            raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
+        normalised = normalise_header_name(name)
+        is_chunked = is_chunked or normalised == "transfer-encoding"
+        if normalised == "set-cookie":
+            if _may_set_cookie(value, route, session_cookie):
+                kept.append((name, value))
+        elif normalised in ("location", "content-location"):
+            kept.append((name, map_location(value)))
+        elif not _is_dropped_from_answer(normalised, route) and name.lower() not in nominated:
+            kept.append((name, value))
+    if is_chunked:
+        # RFC 9112 §6.3: the chunks say how long the body is; a Content-Length beside them is not to be believed.
+        kept = [line for line in kept if line[0].lower() != "content-length"]
+    kept += [("X-Content-Type-Options", "nosniff"), ("X-Correlation-ID", correlation_id)]
+    names = {name.lower() for name, _ in kept}
+    if "cache-control" not in names:
+        kept.append(("Cache-Control", "no-store"))
+    if route.navigation and "content-security-policy" not in names:
+        kept.append(("Content-Security-Policy", "sandbox"))
+    return kept + list(cors_lines)
+
+
+def _is_dropped_from_answer(normalised: str, route: Route) -> bool:
+    return (
+        normalised in _NEVER_FROM_BACKEND
+        or normalised.startswith(("access-control-", "proxy-"))
+        or (normalised == "www-authenticate" and route.auth == "session")
+    )
+
+
+def _may_set_cookie(set_cookie_line: str, route: Route, session_cookie: str) -> bool:
+    name = get_set_cookie_name(set_cookie_line)
+    return name in route.response_cookies and not is_own_cookie_name(name, session_cookie)
