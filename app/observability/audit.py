@@ -44,6 +44,9 @@ class _FileSink:
         old, self._descriptor = self._descriptor, self._open()
         os.close(old)
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     def _open(self) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -55,6 +58,8 @@ _sink: _FileSink | lines.LineWriter = lines.stdout
 def configure(audit_sink: str) -> None:
     """Chooses where the trail goes: `stdout`, or the path of a file. Raises `OSError` when it cannot be opened."""
     global _sink
+    if isinstance(_sink, _FileSink):
+        _sink.close()
     _sink = lines.stdout if audit_sink == "stdout" else _FileSink(Path(audit_sink))
 
 

@@ -52,6 +52,8 @@ ALL_METRICS = (
     CALLS_IN_PROGRESS,
 )
 
+GAUGES = frozenset(metric.name for metric in ALL_METRICS if metric.kind == "gauge")
+
 shared_directory: Path | None = None
 """Where the workers of this machine keep their cells; gunicorn.conf.py sets it before it forks. None: not shared."""
 
