@@ -1,9 +1,9 @@
 """Leaves a backend alone that has failed several times in a row.
 
 A failure is an outcome in which the backend gave no HTTP answer: unreachable, too late, not HTTP. A 5xx answer is an
-answer. Once `failures` of them came without a success between, every call is refused for `reset_seconds`; then one call is
-let through as a trial, and its outcome decides. Outcomes of calls that were admitted before the circuit opened change nothing
-while it is open.
+answer. Once `failures` of them came without a success between, every call is refused for `reset_seconds`; then one
+call is let through as a trial, and its outcome decides. Outcomes of calls that were admitted before the circuit
+opened change nothing while it is open.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from app.core.errors import CircuitOpenError
 
 
 class CircuitBreaker:
-    """One per service. Every `admit` is followed by exactly one of `succeed`, `fail` and `abandon`, with what it returned."""
+    """One per service. Every `admit` is followed by exactly one of `succeed`, `fail` and `abandon`, with what it
+    returned."""
 
     def __init__(self, failures: int, reset_seconds: float, monotonic: Callable[[], float]) -> None:
         """`failures` of 0 switches the breaker off."""
@@ -33,13 +34,14 @@ class CircuitBreaker:
         return self._opened_at is not None
 
     def admit(self) -> bool:
-        """Returns whether this call is the trial of an open circuit; raises `CircuitOpenError` when it may not be made."""
-        if self._opened_at is None:
+        """Returns whether this call is the trial of an open circuit; raises `CircuitOpenError` to refuse it."""
+        if not self.is_open:
             return False
         with self._lock:
-            if self._opened_at is None:
+            opened_at = self._opened_at
+            if opened_at is None:
                 return False
-            wait_seconds = self._opened_at + self._reset_seconds - self._monotonic()
+            wait_seconds = opened_at + self._reset_seconds - self._monotonic()
             if wait_seconds > 0 or self._has_trial:
                 raise CircuitOpenError(retry_after_seconds=max(1, math.ceil(wait_seconds)))
             self._has_trial = True

@@ -1,46 +1,190 @@
-"""The one way to a backend: sends a request, returns its answer with the body still to be streamed.
+"""The one way to a backend: sends a request and returns its answer, body still to be streamed.
 
-Signatures first; see the modules beside this one for the parts.
+What the parts do: `upstream_pool` lends connections, `upstream_exchange` sends and reads the head,
+`upstream_response` streams the body; `circuit_breaker` decides whether to try at all. This module puts them together
+and decides what may be tried again.
+
+Only what cannot have been processed is repeated, at most `retry` times: a connection that could not be made, when the
+service has another `base_url`; a kept connection that the backend had closed before anything was sent; and, on a kept
+connection that was closed without an answer, an idempotent request without a body (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+
+A failed connection is `upstream_unreachable`, one that takes too long is `upstream_timeout`: the user's remedy for
+the latter is to wait.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
+from app.core.errors import BffError, UpstreamBadResponseError, UpstreamTimeoutError, UpstreamUnreachableError
 from app.core.routes import Service
+from app.services.circuit_breaker import CircuitBreaker
+from app.services.upstream_connection import (
+    Origin,
+    UpstreamConnection,
+    WaitLimits,
+    build_tls_context,
+    open_connection,
+    parse_origin,
+)
+from app.services.upstream_exchange import ConnectionLostError, Exchange
 from app.services.upstream_messages import RequestBody, UpstreamBrokenOffError, UpstreamRequest
+from app.services.upstream_pool import UpstreamPool
+from app.services.upstream_request_head import build_request_head
+from app.services.upstream_response import UpstreamResponse
+from app.services.upstream_upload import Upload, begin_upload
 
 __all__ = ["RequestBody", "UpstreamBrokenOffError", "UpstreamClient", "UpstreamRequest", "UpstreamResponse"]
 
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_NO_ANSWER = (UpstreamUnreachableError, UpstreamTimeoutError, UpstreamBadResponseError)
 
-class UpstreamResponse:
-    """An answer whose head has come. Whoever gets it calls `close`, whatever happened."""
 
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-    content_length: int | None
+class _UnprocessedError(Exception):
+    """The backend cannot have acted on the request; `refusal` is what the caller hears if it is not tried again."""
 
-    def iter_body(self) -> Iterator[bytes]:
-        """Yields bytes as they arrive; raises `UpstreamBrokenOffError` when the body ends before its end."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Ends the exchange; idempotent, and may be called from another greenlet or thread to break off a read."""
-        raise NotImplementedError
+    def __init__(self, refusal: BffError) -> None:
+        super().__init__(refusal.internal_reason)
+        self.refusal = refusal
 
 
 class UpstreamClient:
-    """Built once per worker."""
+    """Built once per worker, shared by all its calls."""
 
     def __init__(self, services: Mapping[str, Service], monotonic: Callable[[], float] = time.monotonic) -> None:
-        raise NotImplementedError
+        """Reads the services' certificate files; raises `OSError` (`ssl.SSLError` among it) where one is not good."""
+        self._monotonic = monotonic
+        self._upstreams = {name: _Upstream(service, monotonic) for name, service in services.items()}
 
     def open(self, service: Service, request: UpstreamRequest) -> UpstreamResponse:
-        """Sends `request` and returns once the head of the answer has come."""
-        raise NotImplementedError
+        """Sends `request` and returns once the head of the answer has come. The caller closes what it gets.
+
+        Raises `UpstreamUnreachableError`, `UpstreamTimeoutError`, `UpstreamBadResponseError`, `UpstreamBusyError`,
+        `CircuitOpenError`, `BadRequestError` for what cannot be written as a request, and whatever reading the body
+        raises.
+        """
+        upstream = self._upstreams[service.name]
+        is_trial = upstream.breaker.admit()
+        try:
+            response = upstream.open(request)
+        except _NO_ANSWER:
+            upstream.breaker.fail(is_trial)
+            raise
+        except BaseException:
+            upstream.breaker.abandon(is_trial)
+            raise
+        upstream.breaker.succeed(is_trial)
+        return response
 
     def close(self) -> None:
-        """Closes idle connections; those in use are closed when their call ends."""
-        raise NotImplementedError
+        """Closes idle connections; those in use are closed as their calls end. Calls can still be made."""
+        for upstream in self._upstreams.values():
+            upstream.close()
+
+
+class _Upstream:
+    """A service, its breaker, and a pool for each of its origins."""
+
+    def __init__(self, service: Service, monotonic: Callable[[], float]) -> None:
+        self._service = service
+        self._monotonic = monotonic
+        self.breaker = CircuitBreaker(service.breaker_failures, service.breaker_reset_seconds, monotonic)
+        self._members = [_build_member(service, base_url, monotonic) for base_url in service.base_urls]
+        self._turn = itertools.count()
+
+    def open(self, request: UpstreamRequest) -> UpstreamResponse:
+        deadline = (
+            self._monotonic() + self._service.total_timeout_seconds if self._service.total_timeout_seconds else None
+        )
+        upload = begin_upload(request.method, request.body)
+        turn = next(self._turn)
+        retries_left = self._service.retry
+        is_retry = False
+        while True:
+            member = self._members[turn % len(self._members)]
+            try:
+                return self._attempt(member, request, upload, deadline, must_be_fresh=is_retry)
+            except _UnprocessedError as failure:
+                if not retries_left:
+                    raise failure.refusal from failure.__cause__
+            retries_left -= 1
+            is_retry = True
+            turn += 1
+
+    def close(self) -> None:
+        for _, pool in self._members:
+            pool.close()
+
+    def _attempt(
+        self,
+        member: tuple[Origin, UpstreamPool],
+        request: UpstreamRequest,
+        upload: Upload,
+        deadline: float | None,
+        *,
+        must_be_fresh: bool,
+    ) -> UpstreamResponse:
+        origin, pool = member
+        head = build_request_head(request.method, request.target, origin.host_header, request.headers, upload.framing)
+        connection = self._take_connection(pool, must_be_fresh)
+        try:
+            return self._exchange(connection, pool, head, request, upload, deadline)
+        except ConnectionLostError as loss:
+            pool.discard(connection)
+            raise _judge_loss(loss, connection, request, upload) from loss
+        except BaseException:
+            pool.discard(connection)
+            raise
+
+    def _take_connection(self, pool: UpstreamPool, must_be_fresh: bool) -> UpstreamConnection:
+        try:
+            return pool.take(must_be_fresh=must_be_fresh)
+        except (UpstreamUnreachableError, UpstreamTimeoutError) as refusal:
+            if len(self._members) > 1:
+                raise _UnprocessedError(refusal) from refusal
+            raise
+
+    def _exchange(
+        self,
+        connection: UpstreamConnection,
+        pool: UpstreamPool,
+        head: bytes,
+        request: UpstreamRequest,
+        upload: Upload,
+        deadline: float | None,
+    ) -> UpstreamResponse:
+        read_timeout_seconds = self._service.read_timeout_seconds or None
+        limits = WaitLimits(read_timeout_seconds, deadline, self._monotonic)
+        exchange = Exchange(connection, limits)
+        exchange.send(head, upload)
+        answer, received = exchange.read_head()
+        return UpstreamResponse(
+            answer,
+            request.method,
+            received,
+            connection,
+            pool,
+            WaitLimits(None, None, self._monotonic) if request.streaming else limits,
+            is_request_sent=exchange.is_sent,
+        )
+
+
+def _build_member(service: Service, base_url: str, monotonic: Callable[[], float]) -> tuple[Origin, UpstreamPool]:
+    origin = parse_origin(base_url)
+    tls_context: ssl.SSLContext | None = build_tls_context(service) if origin.scheme == "https" else None
+    connect = functools.partial(open_connection, origin, tls_context, service.connect_timeout_seconds, monotonic)
+    return origin, UpstreamPool(connect, service.max_connections, service.connect_timeout_seconds, monotonic)
+
+
+def _judge_loss(
+    loss: ConnectionLostError, connection: UpstreamConnection, request: UpstreamRequest, upload: Upload
+) -> Exception:
+    refusal = UpstreamBadResponseError(internal_reason=str(loss))
+    is_repeatable = request.method in _IDEMPOTENT_METHODS and not upload.has_body
+    if connection.is_reused and (is_repeatable or not loss.was_anything_sent):
+        return _UnprocessedError(refusal)
+    return refusal

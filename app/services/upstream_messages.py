@@ -25,8 +25,8 @@ class UpstreamRequest:
     """One request to a backend.
 
     `target` is path and query exactly as they go on the request line, latin-1 decoded. `headers` is complete but for
-    Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are written by the client.
-    Target and headers may hold secrets, so neither is in the repr.
+    Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are written by the
+    client. Target and headers may hold secrets, so neither is in the repr.
     """
 
     method: str

@@ -1,0 +1,76 @@
+"""Writes the head of a request to a backend, and lets nothing into it that could end a line.
+
+The lines that frame a message and those that belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6) are written here
+and nowhere else. A caller's line of such a name is left out, also in the spellings `content_length` and
+`content.length` that CGI-like backends read as the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from app.core.errors import BadRequestError
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ORIGIN_FORM = re.compile(r"/[!-~\x80-\xff]*")
+_NEVER_PASSED_ON = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_MAX_REMEMBERED_NAMES = 2048
+"""Clients choose names, so the memory of judged names needs a bound."""
+
+_judged_names: dict[str, bool] = {}
+
+
+def build_request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+    """Returns the head with its empty line. `framing` is `Name: value` of the line that frames the body, or empty.
+
+    Raises `BadRequestError` where method, target, a name or a value would not stay within its place.
+    """
+    _check_request_line(method, target)
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    if framing:
+        lines.append(framing)
+    for name, value in headers:
+        is_passed_on = _judged_names.get(name)
+        if is_passed_on is None:
+            is_passed_on = _judge_name(name)
+        if is_passed_on:
+            lines.append(f"{name}: {value}")
+    line_count = len(lines) + 1
+    text = "\r\n".join(lines) + "\r\n\r\n"
+    if text.count("\r") != line_count or text.count("\n") != line_count or "\0" in text:
+        raise BadRequestError(internal_reason="a header value for the backend holds CR, LF or NUL")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise BadRequestError(internal_reason="a header value for the backend is not latin-1") from None
+
+
+def _check_request_line(method: str, target: str) -> None:
+    """CONNECT is refused because its answer has no framing of its own (RFC 9112 §6.3)."""
+    if not _TOKEN.fullmatch(method) or method == "CONNECT":
+        raise BadRequestError(internal_reason="the method for the backend is no token, or is CONNECT")
+    if not _ORIGIN_FORM.fullmatch(target):
+        raise BadRequestError(internal_reason="the target for the backend is not in origin-form")
+
+
+def _judge_name(name: str) -> bool:
+    if not _TOKEN.fullmatch(name):
+        raise BadRequestError(internal_reason="a header name for the backend is no token")
+    is_passed_on = name.lower().replace("_", "-").replace(".", "-") not in _NEVER_PASSED_ON
+    if len(_judged_names) < _MAX_REMEMBERED_NAMES:
+        _judged_names[name] = is_passed_on
+    return is_passed_on
