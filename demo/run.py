@@ -1,7 +1,7 @@
 """Starts the whole product on this machine: an OpenID Provider, a backend with a page, and the BFF in front of them.
 
 `make demo` runs this. It stops everything again on Ctrl-C, on SIGTERM, and when a part fails to start or ends.
-Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT.
+Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to DEMO_LOGS (var/demo).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import FrameType
 from demo.processes import Child, ChildFailedError, start_child
 
 PROJECT = Path(__file__).parents[1]
-LOGS = PROJECT / "var" / "demo"
+LOGS = Path(os.environ.get("DEMO_LOGS") or PROJECT / "var" / "demo")
 WATCH_SECONDS = 0.2
 CLIENT_ID = "bff-demo"
 
@@ -220,7 +220,7 @@ The demo runs.
   Open        http://localhost:{ports.bff}/
   Log in as   alice, bob or any other name, with any password
   Metrics     http://127.0.0.1:{ports.internal}/metrics
-  Logs        {LOGS.relative_to(PROJECT)}/bff.log, idp.log, backend.log
+  Logs        {LOGS}/bff.log, idp.log, backend.log
 
 Ctrl-C stops everything.""",
         flush=True,

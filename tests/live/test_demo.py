@@ -1,0 +1,154 @@
+"""`make demo`, as somebody runs it: it starts, a user logs in, everything stops, and what is in the way is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.processes import start_child
+from tests.support.browser_client import BrowserClient
+from tests.support.processes import Child, free_port, minimal_environment, start_server, wait_until
+
+pytestmark = pytest.mark.live
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "demo.run"]
+
+
+def choose_ports() -> dict[str, int]:
+    names = ("DEMO_PORT", "DEMO_IDP_PORT", "DEMO_BACKEND_PORT", "DEMO_INTERNAL_PORT")
+    return {name: free_port() for name in names}
+
+
+def environment_of(ports: dict[str, int], tmp_path: Path, **more: str) -> dict[str, str]:
+    chosen = {name: str(port) for name, port in ports.items()}
+    return minimal_environment(**chosen, DEMO_LOGS=str(tmp_path / "logs"), PYTHONUNBUFFERED="1", **more)
+
+
+def descendants_of(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        for child in (task / "children").read_text(encoding="ascii").split():
+            found |= {int(child)} | descendants_of(int(child))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return choose_ports()
+
+
+@pytest.fixture
+def demo(ports: dict[str, int], tmp_path: Path) -> Iterator[Child]:
+    child = start_server(
+        "demo",
+        COMMAND,
+        log_path=tmp_path / "demo.log",
+        ready=lambda started: "The demo runs." in started.read_log(),
+        environment=environment_of(ports, tmp_path),
+        directory=PROJECT,
+        timeout_seconds=60,
+    )
+    yield child
+    child.stop()
+
+
+def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dict[str, int]) -> None:
+    with BrowserClient(f"http://localhost:{ports['DEMO_PORT']}") as alice:
+        page = alice.navigate("/", site="none")
+        assert page.status_code == 200
+        assert "<title>BFF demo</title>" in page.text
+        assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+        assert alice.get("/api/crud/forms").status_code == 401
+
+        alice.log_in("alice")
+        session = alice.get_session().json()
+        assert session["user"]["id"] == "alice"
+        assert session["user"]["name"] == "Alice"
+        assert session["user"]["roles"] == ["user"]
+
+        created = alice.post("/api/crud/forms", json={"title": "A form", "kind": "note"})
+        assert created.status_code == 201, created.text
+        assert created.headers["Location"].endswith(f"/api/crud/forms/{created.json()['id']}")
+        assert created.json()["owner"] == "alice"
+        assert [form["title"] for form in alice.get("/api/crud/forms").json()["forms"]] == ["A form"]
+
+        with_service_token = alice.get("/api/crud/whoami").json()
+        assert with_service_token["authorization"]["claims"]["aud"] == "urn:test:api:crud"
+        assert with_service_token["authorization"]["claims"]["client_id"] == "bff-demo"
+        assert with_service_token["headers"]["X-Original-User"] == "auth:account:demo:alice"
+        assert alice.get("/api/profile/whoami").json()["authorization"]["scheme"] == "Bearer"
+
+        assert alice.log_out() is not None
+        assert not alice.is_logged_in()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_nothing_of_the_demo_outlives_it(demo: Child, number: signal.Signals) -> None:
+    started = descendants_of(demo.pid)
+    assert len(started) >= 5, "a provider, a backend with a worker, the BFF with workers"
+    os.kill(demo.pid, number)
+    wait_until(lambda: not demo.is_running(), timeout_seconds=30, what="the end of the demo")
+    wait_until(lambda: not any(map(is_running, started)), timeout_seconds=30, what="the end of all it started")
+    if number != signal.SIGKILL:
+        assert demo.popen.returncode == 0
+        assert "The demo has stopped." in demo.read_log()
+
+
+def test_a_part_that_ends_takes_the_demo_with_it(demo: Child) -> None:
+    started = descendants_of(demo.pid)
+    for pid in started:
+        if b"crud_service" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not demo.is_running(), timeout_seconds=30, what="the end of the demo")
+    assert demo.popen.returncode == 1
+    assert "backend ended" in demo.read_log()
+    wait_until(lambda: not any(map(is_running, started)), timeout_seconds=30, what="the end of all it started")
+
+
+def run_to_its_end(tmp_path: Path, environment: dict[str, str]) -> tuple[int, str]:
+    child = start_child("demo", COMMAND, log_path=tmp_path / "demo.log", environment=environment, directory=PROJECT)
+    wait_until(lambda: not child.is_running(), timeout_seconds=30, what="the end of the demo")
+    return child.stop(), child.read_log()
+
+
+def test_every_taken_port_is_named_with_the_variable_that_chooses_another(
+    ports: dict[str, int], tmp_path: Path
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", ports["DEMO_PORT"])),
+        socket.create_server(("127.0.0.1", ports["DEMO_IDP_PORT"])),
+    ):
+        status, said = run_to_its_end(tmp_path, environment_of(ports, tmp_path))
+    assert status == 1
+    assert f"Port {ports['DEMO_PORT']} is taken. Choose another one: make demo DEMO_PORT=" in said
+    assert f"Port {ports['DEMO_IDP_PORT']} is taken. Choose another one: make demo DEMO_IDP_PORT=" in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_node_is_said_in_a_sentence(ports: dict[str, int], tmp_path: Path) -> None:
+    status, said = run_to_its_end(tmp_path, {**environment_of(ports, tmp_path), "PATH": str(tmp_path)})
+    assert status == 1
+    assert "Node is missing" in said
+    assert "Traceback" not in said
+
+
+def test_a_part_that_cannot_start_is_named_with_its_log(ports: dict[str, int], tmp_path: Path) -> None:
+    status, said = run_to_its_end(tmp_path, environment_of(ports, tmp_path, BFF_OIDC__CLIENT_AUTH="magic"))
+    assert status == 1
+    assert "BFF ended with status" in said
+    assert "client_auth" in said
