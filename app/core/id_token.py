@@ -54,22 +54,9 @@ def check_id_token_claims(claims: Mapping[str, object], expected: IdTokenExpecta
     if claims.get("iss") != expected.issuer:
         raise IdTokenClaimError("iss is not the configured issuer")
     _check_audience(claims, expected.client_id)
-    check_subject(claims.get("sub"))
+    _check_subject(claims.get("sub"))
     _check_times(claims, expected)
     _check_nonce(claims.get("nonce"), expected.nonce)
-
-
-def check_subject(subject: object) -> None:
-    """Raises `IdTokenClaimError` unless `subject` can name a user everywhere we put it, headers included.
-
-    Spaces at the ends are refused because a header field loses them, and "alice " must not become "alice".
-    """
-    if not isinstance(subject, str) or not subject:
-        raise IdTokenClaimError("sub is missing or not a string")
-    if len(subject) > MAX_SUBJECT_CHARACTERS:
-        raise IdTokenClaimError("sub is longer than 255 characters")
-    if not subject.isascii() or not subject.isprintable() or subject != subject.strip():
-        raise IdTokenClaimError("sub holds characters that an identifier may not have")
 
 
 def check_access_token_hash(claims: Mapping[str, object], algorithm: str, access_token: str) -> None:
@@ -109,6 +96,16 @@ def _parse_audience(value: object) -> list[str]:
     if isinstance(value, list) and value and all(isinstance(member, str) for member in value):
         return value
     raise IdTokenClaimError("aud is missing or neither a string nor a list of strings")
+
+
+def _check_subject(subject: object) -> None:
+    """Spaces at the ends are refused because a header field loses them, and "alice " must not become "alice"."""
+    if not isinstance(subject, str) or not subject:
+        raise IdTokenClaimError("sub is missing or not a string")
+    if len(subject) > MAX_SUBJECT_CHARACTERS:
+        raise IdTokenClaimError("sub is longer than 255 characters")
+    if not subject.isascii() or not subject.isprintable() or subject != subject.strip():
+        raise IdTokenClaimError("sub holds characters that an identifier may not have")
 
 
 def _check_times(claims: Mapping[str, object], expected: IdTokenExpectation) -> None:

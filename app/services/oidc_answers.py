@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from app.services.control_http import ControlAnswer
+from app.services.token_store import TokenSet
 
 MAX_TOKEN_CHARACTERS = 64 * 1024
 MAX_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
@@ -53,6 +54,11 @@ class TokenAnswer:
     refresh_token: str | None = field(repr=False, default=None)
     id_token: str | None = field(repr=False, default=None)
     scope: str = ""
+
+    def to_token_set(self, now: float) -> TokenSet:
+        """Returns what is kept of the answer, with the moment its access token expires."""
+        expires_at = None if self.expires_in_seconds is None else now + self.expires_in_seconds
+        return TokenSet(self.access_token, self.token_type, expires_at, self.refresh_token, self.id_token, self.scope)
 
 
 def parse_json_object(body: bytes) -> dict[str, object]:

@@ -1,0 +1,291 @@
+"""The login, from the first redirect to the new session. Knows nothing of Flask.
+
+    start    browser → us → provider     a pending login is kept, its cookie and the redirect are given
+    claim    provider → browser → us     the pending login is found, bound to this browser, and used up
+    finish                               the code is spent, the ID token judged, the session made
+
+`claim` and `finish` are two steps because a login that fails after `claim` still knows where its user wanted to go, and
+its cookie is of no more use. Nothing is sent to the token endpoint before the state is used up (L2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from app.core.errors import BadRequestError, LoginFailedError, LoginStateInvalidError
+from app.core.return_url import check_return_to
+from app.observability import audit
+from app.services.key_ring import KeyRing
+from app.services.login_attempts import LoginAttempt, LoginAttemptStore, hash_secret, make_secret
+from app.services.login_cookies import LoginCookies, LoginCookieValue, parse_login_cookie
+from app.services.login_limits import LoginLimiter
+from app.services.oidc_callback import CallbackParameters, parse_callback_parameters, require_code
+from app.services.oidc_claims import ClaimSelection, merge_userinfo, read_text, require_user_id, select_claims
+from app.services.oidc_client import OidcClient
+from app.services.oidc_metadata import ProviderMetadata
+from app.services.oidc_requests import AuthorizationRequest
+from app.services.session_store import NewSession, SessionRecord, SessionStore, is_session_id
+from app.services.state_store.interface import StateStore
+from app.services.token_store import TokenSet, TokenStore
+from app.settings import Configuration
+
+START_PAGE = "/"
+CALLBACK_PATH = "/auth/callback"
+MAX_PARAMETER_CHARACTERS = 1024
+MAX_AGE_PATTERN = re.compile(r"[0-9]{1,9}")
+
+Pairs = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginStart:
+    """Where the browser goes, and the `Set-Cookie` lines that go with it."""
+
+    redirect_url: str = field(repr=False)
+    set_cookies: Sequence[str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedLogin:
+    """A login that came back to the browser it began in. It is used up, whatever becomes of it."""
+
+    parameters: CallbackParameters
+    attempt: LoginAttempt
+    metadata: ProviderMetadata
+    cookie_removal: str
+
+    @property
+    def return_to(self) -> str:
+        """Where the user wanted to go; checked."""
+        return self.attempt.return_to
+
+
+@dataclass(frozen=True, slots=True)
+class LoginDone:
+    """A session was made; its id goes into the cookie and nowhere else."""
+
+    session_id: str = field(repr=False)
+    record: SessionRecord
+    return_to: str
+    needs_page: bool
+    """A redirect would arrive without the new Strict cookie, so a page has to go on from here by itself."""
+
+
+class LoginFlow:
+    """Runs logins. One instance serves all requests."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        oidc_client: OidcClient,
+        state_store: StateStore,
+        key_ring: KeyRing,
+        session_store: SessionStore,
+        token_store: TokenStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._oidc_client = oidc_client
+        self._session_store = session_store
+        self._token_store = token_store
+        self._clock = clock
+        self._attempts = LoginAttemptStore(state_store, key_ring)
+        self._limiter = LoginLimiter(state_store, self._settings.limits.login_starts, clock=clock)
+        self._cookies = LoginCookies(https=self._settings.server.is_https)
+        self._claims = _build_claim_selection(configuration)
+
+    def start(
+        self,
+        parameters: Pairs,
+        *,
+        cookies: Mapping[str, str],
+        live_session_id: str | None,
+        client_address: str,
+    ) -> LoginStart:
+        """Begins a login with the query of `/auth/login`.
+
+        Raises `RateLimitedError`, `BadRequestError`, `UnsafeReturnToError`, `IdpUnavailableError` or
+        `LoginFailedError`, in which case nothing is kept.
+        """
+        self._limiter.check(client_address)
+        given = _parse_single_parameters(parameters)
+        return_to = self.check_return_to(given.get("return_to") or START_PAGE)
+        request = AuthorizationRequest(
+            redirect_uri=self._settings.server.origin + CALLBACK_PATH,
+            state=make_secret(),
+            nonce=make_secret(),
+            code_verifier=make_secret(),
+            login_parameters=self._select_login_parameters(given),
+        )
+        redirect_url = self._oidc_client.fetch_authorization_url(request)
+        set_cookies = self._keep_attempt(request, return_to, live_session_id, cookies)
+        audit.record("login.started", client_address=client_address)
+        return LoginStart(redirect_url, set_cookies)
+
+    def claim(self, parameters: Pairs, find_cookie: Callable[[str], Sequence[str]]) -> ClaimedLogin:
+        """Finds the login that the callback's `state` belongs to, and uses it up.
+
+        `find_cookie` returns every value a cookie of that name came with. Raises `BadRequestError`,
+        `LoginStateInvalidError` or `IdpUnavailableError`, in which case nothing was used up.
+        """
+        answer = parse_callback_parameters(parameters)
+        cookie_name = self._cookies.build_name(answer.state)
+        browser_secret = _require_browser_secret(find_cookie(cookie_name))
+        self.check_return_to(self._attempts.check_browser(answer.state, browser_secret).return_to)
+        metadata = self._oidc_client.get_metadata()
+        attempt = self._attempts.take(answer.state)
+        return ClaimedLogin(answer, attempt, metadata, self._cookies.build_removal(cookie_name))
+
+    def finish(self, claimed: ClaimedLogin, *, presented_session_id: str | None, device: str) -> LoginDone:
+        """Spends the code and makes the session.
+
+        Raises `LoginFailedError` or `IdpUnavailableError`; then no session is made and the one before is untouched.
+        """
+        attempt = claimed.attempt
+        code = require_code(claimed.parameters, claimed.metadata)
+        tokens, claims = self._fetch_identity(code, attempt)
+        login = self._build_new_session(claims, device)
+        self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
+        session_id, record = self._session_store.create(login)
+        self._save_tokens(session_id, tokens)
+        audit.record("login.completed", user_id=record.user_id, session=record.reference)
+        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to))
+
+    def check_return_to(self, raw: str) -> str:
+        """Returns an address that a login or a logout may send the browser to; raises `UnsafeReturnToError`."""
+        settings = self._settings
+        allowed = (*settings.server.allowed_hosts, *settings.cors.allow_origins)
+        return check_return_to(raw, own_origin=settings.server.origin, allowed_origins=allowed)
+
+    def _select_login_parameters(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Returns what may be passed on to the provider; everything else was never heard (L10)."""
+        chosen = tuple((name, given[name]) for name in self._settings.oidc.login_parameters if given.get(name))
+        for name, value in chosen:
+            if len(value) > MAX_PARAMETER_CHARACTERS or not value.isprintable():
+                raise BadRequestError(f"The parameter {name} is too long or holds characters that it may not.")
+            if name == "max_age" and not MAX_AGE_PATTERN.fullmatch(value):
+                raise BadRequestError("The parameter max_age is not a number of seconds.")
+        return chosen
+
+    def _keep_attempt(
+        self, request: AuthorizationRequest, return_to: str, live_session_id: str | None, cookies: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Keeps the pending login and returns the `Set-Cookie` lines that bind it to this browser."""
+        now, browser_secret = self._clock(), make_secret()
+        max_age = dict(request.login_parameters).get("max_age")
+        attempt = LoginAttempt(
+            started_at=now,
+            browser_secret_hash=hash_secret(browser_secret),
+            nonce=request.nonce,
+            code_verifier=request.code_verifier,
+            redirect_uri=request.redirect_uri,
+            return_to=return_to,
+            previous_session_key=self._find_session_key(live_session_id),
+            max_age_seconds=int(max_age) if max_age is not None else None,
+        )
+        self._attempts.save(request.state, attempt)
+        removals = [self._cookies.build_removal(name) for name in self._cookies.find_surplus(cookies)]
+        return (*removals, self._cookies.build_for(request.state, LoginCookieValue(int(now), browser_secret)))
+
+    def _find_session_key(self, session_id: str | None) -> str | None:
+        return self._session_store.session_key(session_id) if session_id and is_session_id(session_id) else None
+
+    def _fetch_identity(self, code: str, attempt: LoginAttempt) -> tuple[TokenSet, dict[str, object]]:
+        """Returns the tokens of this login and what they say about its user."""
+        answer = self._oidc_client.exchange_code(
+            code, redirect_uri=attempt.redirect_uri, code_verifier=attempt.code_verifier
+        )
+        if answer.id_token is None:
+            raise LoginFailedError(internal_reason="the token answer holds no ID token")
+        claims = self._oidc_client.verify_id_token(
+            answer.id_token,
+            nonce=attempt.nonce,
+            access_token=answer.access_token,
+            max_age_seconds=attempt.max_age_seconds,
+        )
+        if self._settings.oidc.userinfo:
+            userinfo = self._oidc_client.fetch_userinfo(answer.access_token, str(claims["sub"]))
+            claims = merge_userinfo(claims, userinfo)
+        return answer.to_token_set(self._clock()), claims
+
+    def _build_new_session(self, claims: Mapping[str, object], device: str) -> NewSession:
+        oidc = self._settings.oidc
+        authenticated_at = claims.get("auth_time")
+        return NewSession(
+            user_id=require_user_id(claims, oidc.user_id_claim),
+            subject=str(claims["sub"]),
+            provider=oidc.provider_alias,
+            issuer=oidc.issuer,
+            claims=select_claims(claims, self._claims),
+            idp_session_id=read_text(claims, "sid"),
+            auth_time=int(authenticated_at) if isinstance(authenticated_at, int | float) else None,
+            acr=read_text(claims, "acr"),
+            device=device,
+        )
+
+    def _end_previous_sessions(self, previous_session_key: str | None, presented_session_id: str | None) -> None:
+        """Ends the session the login was begun from and the one the callback came with (L8, L9).
+
+        Their refresh tokens are not revoked: at many providers they share one grant with the tokens just received,
+        and revoking one ends them all.
+        """
+        keys = {previous_session_key, self._find_session_key(presented_session_id)} - {None}
+        for key in sorted(filter(None, keys)):
+            ended = self._session_store.end_by_key(key)
+            if ended is not None:
+                audit.record("session.ended", user_id=ended.user_id, session=ended.reference, reason="new_login")
+
+    def _save_tokens(self, session_id: str, tokens: TokenSet) -> None:
+        """Keeps the tokens beside the session; a session that cannot have its tokens is not left behind."""
+        lifetime = self._settings.session.absolute_timeout_seconds
+        try:
+            saved = self._token_store.save(self._session_store.session_key(session_id), tokens, lifetime)
+        except Exception:
+            self._session_store.end(session_id)
+            raise
+        if not saved:
+            raise LoginFailedError(internal_reason="the session was ended while its login was under way")
+
+    def _needs_page(self, return_to: str) -> bool:
+        """Tells whether the address must see the session at once, on the very redirect that comes from elsewhere.
+
+        Browsers hold a Strict cookie back on a navigation whose redirects began on another site. Pages ask for the
+        session later, from our own origin; a `navigation` route needs it right away.
+        """
+        if self._settings.session.cookie.same_site != "Strict":
+            return False
+        path = urlsplit(return_to).path or START_PAGE
+        match = self._configuration.route_table.match(path)
+        return match is not None and match.route.navigation
+
+
+def _build_claim_selection(configuration: Configuration) -> ClaimSelection:
+    settings = configuration.settings
+    return ClaimSelection(
+        role_sources=settings.oidc.claims.roles,
+        permission_sources=settings.oidc.claims.permissions,
+        kept=tuple(dict.fromkeys((*settings.session.user_claims, *configuration.pdp.subject_claims))),
+    )
+
+
+def _parse_single_parameters(pairs: Pairs) -> dict[str, str]:
+    """Raises `BadRequestError` when a parameter is there twice: of two values neither is picked."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequestError("A parameter of the request is there twice.")
+        found[name] = value
+    return found
+
+
+def _require_browser_secret(values: Sequence[str]) -> str:
+    """Returns the secret of the login's cookie; raises `LoginStateInvalidError` without exactly one (L1)."""
+    parsed = parse_login_cookie(values[0]) if len(values) == 1 else None
+    if parsed is None:
+        raise LoginStateInvalidError(internal_reason="the browser does not hold this login's cookie, or holds it twice")
+    return parsed.browser_secret
