@@ -1,0 +1,60 @@
+"""A worker's own copies of session records, so that calls in quick succession do not read and decode one again.
+
+A copy is used for `max_age_seconds` at most, and only while the store says that the record is still the same one: with
+a directory that is one stat, which makes an ended session end at once for everybody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from app.services.session_store.record import SessionRecord
+
+_MOST_COPIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    record: SessionRecord
+    mark: Hashable
+    copied_at: float
+
+
+class LocalCopies:
+    """Bounded: the copy that was made first goes first."""
+
+    def __init__(
+        self, is_current: Callable[[str, Hashable], bool], *, max_age_seconds: float, most_copies: int = _MOST_COPIES
+    ) -> None:
+        self._is_current = is_current
+        self._max_age_seconds = max_age_seconds
+        self._most_copies = most_copies
+        self._copies: dict[str, _Copy] = {}
+        self._changing = threading.Lock()
+
+    def find(self, name: str, now: float) -> SessionRecord | None:
+        copy = self._copies.get(name)
+        if copy is None:
+            return None
+        if 0 <= now - copy.copied_at < self._max_age_seconds and self._is_current(name, copy.mark):
+            return copy.record
+        self.drop(name)
+        return None
+
+    def keep(self, name: str, record: SessionRecord, mark: Hashable, now: float) -> None:
+        if self._max_age_seconds <= 0:
+            return
+        with self._changing:
+            self._copies.pop(name, None)
+            self._copies[name] = _Copy(record, mark, now)
+            while len(self._copies) > self._most_copies:
+                del self._copies[next(iter(self._copies))]
+
+    def drop(self, name: str) -> None:
+        with self._changing:
+            self._copies.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._copies)

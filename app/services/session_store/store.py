@@ -1,0 +1,218 @@
+"""Sessions over a `StateStore`: made at login, found on every call, touched now and then, ended for good.
+
+What ended never comes back. `end` writes a tombstone before it removes anything. A session record is created once,
+under an id nobody has seen, and afterwards only ever replaced while it is there (`put_if_present`), so a touch that is
+late finds nothing to replace; a login that is late looks for the tombstone after writing and takes its record away
+again. Whichever of the two comes second sees what the first one did.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from app.core.errors import LoginFailedError, StoreUnavailableError
+from app.services.session_store.keys import (
+    build_idp_session_index_name,
+    build_session_key,
+    build_session_record_name,
+    build_tokens_record_name,
+    build_tombstone_name,
+    build_user_index_name,
+    is_session_id,
+    make_session_id,
+)
+from app.services.session_store.local_copies import LocalCopies
+from app.services.session_store.record import (
+    NewSession,
+    SessionRecord,
+    build_session_record,
+    decode_session_record,
+    encode_session_record,
+    rewrite_last_seen,
+)
+from app.services.session_store.timeouts import SessionTimeouts
+from app.services.state_store import StateStore, StoredRecord
+from app.services.state_store.complaints import Complaints
+from app.services.state_store.versioned import UnreadableRecordError, UnstorableRecordError
+from app.settings.schema.settings_file import SessionSettings
+
+TOMBSTONE_LIFETIME_SECONDS = 600
+"""Longer than any request, login or refresh that could still be under way when a session ends."""
+
+_REFERENCE_BYTES = 16
+_MOST_UNFINISHED_ENDS = 10_000
+
+_log = structlog.get_logger(__name__)
+
+
+class SessionStore:
+    """One a worker. `clock` gives epoch seconds. Every method may raise `StoreUnavailableError`."""
+
+    def __init__(self, state: StateStore, *, settings: SessionSettings, clock: Callable[[], float]) -> None:
+        self._state = state
+        self._clock = clock
+        self._timeouts = SessionTimeouts.from_settings(settings)
+        self._copies = LocalCopies(state.is_current, max_age_seconds=settings.local_cache_seconds)
+        self._unfinished_ends: set[str] = set()
+        self._complaints = Complaints()
+        self._next_touch_warning_at = 0.0
+
+    def create(self, login: NewSession) -> tuple[str, SessionRecord]:
+        """Returns the new session's id, which goes into the cookie and nowhere else, and its record.
+
+        Raises `LoginFailedError` when the session was ended before it was there, or its claims cannot be stored.
+        """
+        session_id = make_session_id()
+        key, now = build_session_key(session_id), self._clock()
+        record = build_session_record(login, reference=secrets.token_urlsafe(_REFERENCE_BYTES), now=now)
+        try:
+            value = encode_session_record(record)
+        except UnstorableRecordError as error:
+            raise LoginFailedError(internal_reason=f"the claims cannot be stored: {error}") from error
+        for index in _build_index_names(record):  # first: a session that no index names could not be ended by one
+            self._state.add_member(index, key, self._timeouts.absolute_seconds)
+        self._state.add(build_session_record_name(key), value, self._timeouts.remaining(record, now))
+        if self.has_ended(key):
+            self._remove_records(key, record)
+            raise LoginFailedError(internal_reason="the session was ended while its login was under way")
+        return session_id, record
+
+    def find(self, session_id: str) -> SessionRecord | None:
+        """Returns the session, or None when there is none or its time is over.
+
+        Malformed ids are unknown without asking the store. A record of a later format version is not usable by this
+        worker: None as well, but it stays where it is.
+        """
+        return self.find_by_key(build_session_key(session_id)) if is_session_id(session_id) else None
+
+    def find_by_key(self, key: str) -> SessionRecord | None:
+        now = self._clock()
+        name = build_session_record_name(key)
+        record = self._copies.find(name, now) or self._read(name, now)
+        if record is None or key in self._unfinished_ends or self._timeouts.is_over(record, now):
+            return None
+        return record
+
+    def touch(self, session_id: str, record: SessionRecord) -> SessionRecord:
+        """Counts as activity: writes the time into the record if the last such write is a touch interval old.
+
+        Returns the record as it now is; a session that has ended meanwhile stays ended. A write that fails is logged
+        and tried again by the next call: the call at hand was read from the store and is good.
+        """
+        now = self._clock()
+        if not self._timeouts.is_touch_due(record, now):
+            return record
+        name = build_session_record_name(build_session_key(session_id))
+        try:
+            # Whoever changes a record holds its lock. If that is somebody else now, the touch can be theirs, or wait.
+            with self._state.lock(name, wait_seconds=0) as held:
+                return self._write_last_seen(name, record, now) if held else record
+        except StoreUnavailableError as error:
+            self._warn_of_failed_touch(error, now)
+            return record
+
+    def end(self, session_id: str) -> SessionRecord | None:
+        """Ends the session with all its records, and returns what it was if it was there."""
+        return self.end_by_key(build_session_key(session_id)) if is_session_id(session_id) else None
+
+    def end_by_key(self, key: str) -> SessionRecord | None:
+        """As `end`. When the store fails, this worker still takes the session for ended, and
+        `retry_unfinished_ends` ends it for the others."""
+        self._copies.drop(build_session_record_name(key))
+        try:
+            record = self._end(key)
+        except StoreUnavailableError:
+            if len(self._unfinished_ends) < _MOST_UNFINISHED_ENDS:
+                self._unfinished_ends.add(key)
+            raise
+        self._unfinished_ends.discard(key)
+        return record
+
+    def retry_unfinished_ends(self) -> int:
+        """Ends what could not be ended while the store was away; returns how many. Housekeeping calls it."""
+        unfinished = list(self._unfinished_ends)
+        for key in unfinished:
+            self.end_by_key(key)
+        return len(unfinished)
+
+    def has_ended(self, key: str) -> bool:
+        """Whether a session of this key was ended in the last ten minutes."""
+        return self._state.find(build_tombstone_name(key)) is not None
+
+    def find_keys_of_user(self, user_id: str) -> frozenset[str]:
+        """Session keys; some may belong to sessions whose time is over."""
+        return self._state.members(build_user_index_name(user_id))
+
+    def find_keys_of_idp_session(self, issuer: str, idp_session_id: str) -> frozenset[str]:
+        """Session keys of the IdP's session `sid` (OpenID Connect Back-Channel Logout 1.0 §2.4)."""
+        return self._state.members(build_idp_session_index_name(issuer, idp_session_id))
+
+    def session_key(self, session_id: str) -> str:
+        """SHA-256 of the id in hex: what other stores may use as a name."""
+        return build_session_key(session_id)
+
+    def expires_in(self, record: SessionRecord, now: float) -> int:
+        """Whole seconds until the session is over if nothing more is heard of it."""
+        return max(0, int(self._timeouts.remaining(record, now)))
+
+    def absolute_expires_in(self, record: SessionRecord, now: float) -> int:
+        """Whole seconds until the session is over in any case."""
+        return max(0, int(self._timeouts.absolute_remaining(record, now)))
+
+    def _read(self, name: str, now: float) -> SessionRecord | None:
+        stored = self._state.find(name)
+        record = self._decode(name, stored) if stored else None
+        if stored and record:
+            self._copies.keep(name, record, stored.mark, now)
+        return record
+
+    def _decode(self, name: str, stored: StoredRecord) -> SessionRecord | None:
+        try:
+            return decode_session_record(stored.value)
+        except UnreadableRecordError as error:
+            if self._complaints.is_new(name):
+                _log.warning("session_record.unreadable", reason=str(error))
+            return None
+
+    def _write_last_seen(self, name: str, record: SessionRecord, now: float) -> SessionRecord:
+        stored = self._state.find(name)
+        current = self._decode(name, stored) if stored else None
+        if not stored or not current or self._timeouts.is_over(current, now):
+            return record
+        if not self._timeouts.is_touch_due(current, now):
+            return current
+        touched = replace(current, last_seen_at=now)
+        value = rewrite_last_seen(stored.value, now)
+        return touched if self._state.put_if_present(name, value, self._timeouts.remaining(touched, now)) else record
+
+    def _warn_of_failed_touch(self, error: StoreUnavailableError, now: float) -> None:
+        if now >= self._next_touch_warning_at:
+            self._next_touch_warning_at = now + self._timeouts.touch_interval_seconds
+            _log.warning("session_record.touch_failed", reason=error.internal_reason)
+
+    def _end(self, key: str) -> SessionRecord | None:
+        name = build_session_record_name(key)
+        stored = self._state.find(name)
+        record = self._decode(name, stored) if stored else None
+        try:
+            self._state.put(build_tombstone_name(key), b"1", TOMBSTONE_LIFETIME_SECONDS)
+        finally:  # a full disk refuses the tombstone and still lets the records go
+            self._remove_records(key, record)
+        return record
+
+    def _remove_records(self, key: str, record: SessionRecord | None) -> None:
+        self._state.delete(build_session_record_name(key))
+        self._state.delete(build_tokens_record_name(key))
+        for index in _build_index_names(record) if record else ():
+            self._state.remove_member(index, key)
+
+
+def _build_index_names(record: SessionRecord) -> tuple[str, ...]:
+    by_user = build_user_index_name(record.user_id)
+    if not record.idp_session_id:
+        return (by_user,)
+    return (by_user, build_idp_session_index_name(record.issuer, record.idp_session_id))
