@@ -116,8 +116,14 @@ def build_set_cookie(
         raise ValueError("not a cookie name and value")
     if not _ATTRIBUTE_VALUE.fullmatch(domain) or not _ATTRIBUTE_VALUE.fullmatch(path):
         raise ValueError("not a cookie domain and path")
-    if not secure and (same_site == "None" or _ANY_PREFIX.match(name)):
+    prefix = _ANY_PREFIX.match(name)
+    kind = prefix[0].lower() if prefix else ""
+    if not secure and (prefix or same_site == "None"):
         raise ValueError("this cookie must be Secure")
+    if kind.startswith("__host-") and (domain or path != "/"):
+        raise ValueError("this cookie must have no Domain and the Path /")
+    if kind.endswith("http-") and not http_only:
+        raise ValueError("this cookie must be HttpOnly")
     parts = [f"{name}={value}", f"Path={path}"]
     if domain:
         parts.append(f"Domain={domain}")

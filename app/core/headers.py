@@ -123,26 +123,49 @@ def encode_identifier(identifier: str) -> str:
     return quote(identifier, safe=_VISIBLE_ASCII_BUT_PERCENT, errors="surrogatepass")
 
 
-_Verdict = Literal["keep", "drop", "cookie", "traceparent", "tracestate", "malformed"]
-_SPECIAL_NAMES: Mapping[str, _Verdict] = {"cookie": "cookie", "traceparent": "traceparent", "tracestate": "tracestate"}
+_Verdict = Literal[
+    "keep",
+    "drop",
+    "malformed",
+    "connection",
+    "cookie",
+    "traceparent",
+    "tracestate",
+    "set-cookie",
+    "location",
+    "chunked",
+]
+_SPECIAL_REQUEST_NAMES: Mapping[str, _Verdict] = {
+    "connection": "connection",
+    "cookie": "cookie",
+    "traceparent": "traceparent",
+    "tracestate": "tracestate",
+}
+_SPECIAL_ANSWER_NAMES: Mapping[str, _Verdict] = {
+    "connection": "connection",
+    "set-cookie": "set-cookie",
+    "location": "location",
+    "content-location": "location",
+    "transfer-encoding": "chunked",
+}
 
 
-@lru_cache(maxsize=4096)
-def _judge_request_name(name: str) -> tuple[_Verdict, str, str]:
-    """Returns what to do with a client's line, the name in lower case, and the name normalised."""
+@lru_cache(maxsize=512)
+def _judge_request_name(name: str) -> tuple[_Verdict, str]:
+    """Returns what to do with a client's line, and its name normalised."""
     lowered, normalised = name.lower(), normalise_header_name(name)
     if not _TOKEN.fullmatch(name):
-        return "malformed", lowered, normalised
-    special = _SPECIAL_NAMES.get(lowered)
+        return "malformed", normalised
+    special = _SPECIAL_REQUEST_NAMES.get(lowered)
     if special is not None:
-        return special, lowered, normalised
+        return special, normalised
     is_dropped = (
         normalised in _HOP_BY_HOP
         or normalised in _REQUEST_FRAMING
         or normalised in _OURS
         or normalised.startswith(("proxy-", *_OUR_PREFIXES))
     )
-    return "drop" if is_dropped else "keep", lowered, normalised
+    return "drop" if is_dropped else "keep", normalised
 
 
 def build_upstream_headers(
@@ -165,28 +188,33 @@ def build_upstream_headers(
     `prefix` is what was cut off the client's path ("": nothing is said); `session_cookie` is the name of our own;
     `extra_strip` holds `headers.strip`, normalised. Raises `BadRequestError` for a line that could split the message.
     """
+    if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in lines])):
+        raise BadRequestError("A header line is malformed.")
     kept: list[tuple[str, str]] = []
     tracestate: list[tuple[str, str]] = []
+    connection_lines: list[str] = []
     cookie_lines: list[str] = []
-    nominated = _list_nominated(lines)
     has_client_trace = False
     for line in lines:
-        name, value = line
-        verdict, lowered, normalised = _judge_request_name(name)
-        if verdict == "malformed" or _FORBIDDEN_IN_VALUE.search(value):
-            raise BadRequestError("A header line is malformed.")
+        verdict, normalised = _judge_request_name(line[0])
+        if normalised in extra_strip:
+            continue
         if verdict == "keep":
-            if lowered not in nominated and normalised not in extra_strip:
-                kept.append(line)
+            kept.append(line)
+        elif verdict == "malformed":
+            raise BadRequestError("A header line is malformed.")
+        elif verdict == "connection":
+            connection_lines.append(line[1])
         elif verdict == "cookie":
-            cookie_lines.append(value)
+            cookie_lines.append(line[1])
         elif verdict == "traceparent":
-            has_client_trace = value == traceparent
+            has_client_trace = line[1] == traceparent
         elif verdict == "tracestate":
             tracestate.append(line)
     if has_client_trace:
         # tracestate belongs to the traceparent that it came with (W3C Trace Context §3.3).
         kept += tracestate
+    kept = _drop_nominated(kept, connection_lines)
     cookie = build_cookie_line(cookie_lines, route.request_cookies, session_cookie) if route.request_cookies else None
     if cookie is not None:
         kept.append(("Cookie", cookie))
@@ -203,7 +231,7 @@ def build_upstream_headers(
         ours.append(("Authorization", f"Bearer {bearer}"))
     if identity is not None:
         ours += _build_identity_lines(identity)
-    if any(_FORBIDDEN_IN_VALUE.search(value) for _, value in ours):
+    if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in ours])):
         raise InternalError(internal_reason="a header value of our own holds a line break")
     return kept + ours
 
@@ -216,8 +244,28 @@ def _build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
     ]
 
 
-def _list_nominated(lines: Iterable[tuple[str, str]]) -> frozenset[str]:
-    return parse_connection_tokens([value for name, value in lines if name.lower() == "connection"])
+def _drop_nominated(lines: list[tuple[str, str]], connection_lines: list[str]) -> list[tuple[str, str]]:
+    """Drops what `Connection` declares as meant for one hop only (RFC 9110 §7.6.1)."""
+    nominated = _parse_connection(",".join(connection_lines))
+    return [line for line in lines if line[0].lower() not in nominated] if nominated else lines
+
+
+@lru_cache(maxsize=64)
+def _parse_connection(value: str) -> frozenset[str]:
+    return parse_connection_tokens([value]) - {"close", "keep-alive"}
+
+
+@lru_cache(maxsize=512)
+def _judge_answer_name(name: str) -> tuple[_Verdict, str]:
+    """Returns what to do with a backend's line, and its name normalised."""
+    normalised = normalise_header_name(name)
+    if not _TOKEN.fullmatch(name):
+        return "malformed", normalised
+    special = _SPECIAL_ANSWER_NAMES.get(normalised)
+    if special is not None:
+        return special, normalised
+    is_dropped = normalised in _NEVER_FROM_BACKEND or normalised.startswith(("access-control-", "proxy-"))
+    return "drop" if is_dropped else "keep", normalised
 
 
 def build_answer_headers(
@@ -235,21 +283,28 @@ def build_answer_headers(
     `map_location` gets each `Location` and `Content-Location`; `cors_lines` come from `build_cors_headers`.
     Raises `UpstreamBadResponseError` for a line that could split the message.
     """
+    if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in lines])):
+        raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
     kept: list[tuple[str, str]] = []
-    nominated = _list_nominated(lines)
+    connection_lines: list[str] = []
     is_chunked = False
-    for name, value in lines:
-        if not _TOKEN.fullmatch(name) or _FORBIDDEN_IN_VALUE.search(value):
+    for line in lines:
+        name, value = line
+        verdict, normalised = _judge_answer_name(name)
+        if verdict == "keep":
+            if normalised != "www-authenticate" or route.auth != "session":
+                kept.append(line)
+        elif verdict == "malformed":
             raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
-        normalised = normalise_header_name(name)
-        is_chunked = is_chunked or normalised == "transfer-encoding"
-        if normalised == "set-cookie":
-            if _may_set_cookie(value, route, session_cookie):
-                kept.append((name, value))
-        elif normalised in ("location", "content-location"):
+        elif verdict == "connection":
+            connection_lines.append(value)
+        elif verdict == "chunked":
+            is_chunked = True
+        elif verdict == "location":
             kept.append((name, map_location(value)))
-        elif not _is_dropped_from_answer(normalised, route) and name.lower() not in nominated:
-            kept.append((name, value))
+        elif verdict == "set-cookie" and _may_set_cookie(value, route, session_cookie):
+            kept.append(line)
+    kept = _drop_nominated(kept, connection_lines)
     if is_chunked:
         # RFC 9112 §6.3: the chunks say how long the body is; a Content-Length beside them is not to be believed.
         kept = [line for line in kept if line[0].lower() != "content-length"]
@@ -260,14 +315,6 @@ def build_answer_headers(
     if route.navigation and "content-security-policy" not in names:
         kept.append(("Content-Security-Policy", "sandbox"))
     return kept + list(cors_lines)
-
-
-def _is_dropped_from_answer(normalised: str, route: Route) -> bool:
-    return (
-        normalised in _NEVER_FROM_BACKEND
-        or normalised.startswith(("access-control-", "proxy-"))
-        or (normalised == "www-authenticate" and route.auth == "session")
-    )
 
 
 def _may_set_cookie(set_cookie_line: str, route: Route, session_cookie: str) -> bool:

@@ -124,10 +124,11 @@ def check_target_fits_route(target: RequestTarget, match: RouteMatch | None, tab
     allowed = match.route.allow_in_path if match is not None else _NO_ODDITIES
     if not target.oddities <= allowed:
         raise AmbiguousPathError("The path holds an encoding that is not allowed here.")
-    own_id = match.route.id if match is not None else None
+    is_own = is_own_path(path)
     for spelling in _list_other_spellings(path):
         other = table.match(spelling)
-        if is_own_path(spelling) or (other is not None and other.route.id != own_id):
+        leads_to_another_route = other is not None and (match is None or other.route is not match.route)
+        if leads_to_another_route or is_own_path(spelling) != is_own:
             raise AmbiguousPathError("The path leads to different places depending on how it is decoded.")
 
 

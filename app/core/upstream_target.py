@@ -13,31 +13,14 @@ from functools import cache
 from urllib.parse import SplitResult, urlsplit
 
 from app.core.request_target import RequestTarget
-from app.core.routes import Route, RouteMatch, RouteTable, parse_route_path
+from app.core.routes import Route, RouteMatch, RouteTable
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_LITERAL_TEXT = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@/-]*")
 _LOCATION = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?://(?P<authority>[^/?#]*))?(?P<path>[^?#]*)(?P<rest>.*)"
 )
 """RFC 3986, appendix B."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def check_upstream_path(upstream_path: str, route_path: str) -> None:
-    """Raises ValueError with a sentence unless the template can be filled from what the route's path catches."""
-    if not upstream_path.startswith("/"):
-        raise ValueError("an upstream_path starts with /")
-    text = _PLACEHOLDER.sub("x", upstream_path)
-    if not _LITERAL_TEXT.fullmatch(text):
-        raise ValueError("an upstream_path is plain ASCII with {path} and {name}, without % ; ? # { } and spaces")
-    if "//" in text or any(segment in {".", ".."} for segment in text.split("/")):
-        raise ValueError("an upstream_path has no empty and no dot segment")
-    parsed = parse_route_path(route_path)
-    known = {*parsed.names, *(("path",) if parsed.has_tail else ())}
-    for name in _PLACEHOLDER.findall(upstream_path):
-        if name not in known:
-            raise ValueError(f"{{{name}}} is not caught by the route's path")
 
 
 def build_upstream_target(match: RouteMatch, target: RequestTarget, base_path: str) -> str:
