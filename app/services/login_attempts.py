@@ -1,7 +1,7 @@
 """Logins that have begun and not yet come back: one sealed record each, found by a hash of the state.
 
 The record is bound to the browser by a secret that only this browser's login cookie holds. Looking does not use a
-record up, so that a callback opened elsewhere cannot spoil the login it was stolen from (L1); taking it does, once (L2).
+record up, so that a callback opened elsewhere cannot spoil the login it was stolen from (L1). Taking it does (L2).
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from app.core.errors import BadRequestError, LoginFailedError, LoginStateInvalidError
-from app.core.return_url import check_return_to
 from app.observability import audit
 from app.services.key_ring import KeyRing
 from app.services.login_attempts import LoginAttempt, LoginAttemptStore, hash_secret, make_secret
@@ -27,6 +26,7 @@ from app.services.oidc_claims import ClaimSelection, merge_userinfo, read_text, 
 from app.services.oidc_client import OidcClient
 from app.services.oidc_metadata import ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
+from app.services.return_addresses import check_return_address
 from app.services.session_store import NewSession, SessionRecord, SessionStore, is_session_id
 from app.services.state_store.interface import StateStore
 from app.services.token_store import TokenSet, TokenStore
@@ -114,7 +114,7 @@ class LoginFlow:
         """
         self._limiter.check(client_address)
         given = _parse_single_parameters(parameters)
-        return_to = self.check_return_to(given.get("return_to") or START_PAGE)
+        return_to = check_return_address(given.get("return_to") or START_PAGE, self._settings)
         request = AuthorizationRequest(
             redirect_uri=self._settings.server.origin + CALLBACK_PATH,
             state=make_secret(),
@@ -136,7 +136,7 @@ class LoginFlow:
         answer = parse_callback_parameters(parameters)
         cookie_name = self._cookies.build_name(answer.state)
         browser_secret = _require_browser_secret(find_cookie(cookie_name))
-        self.check_return_to(self._attempts.check_browser(answer.state, browser_secret).return_to)
+        check_return_address(self._attempts.check_browser(answer.state, browser_secret).return_to, self._settings)
         metadata = self._oidc_client.get_metadata()
         attempt = self._attempts.take(answer.state)
         return ClaimedLogin(answer, attempt, metadata, self._cookies.build_removal(cookie_name))
@@ -155,12 +155,6 @@ class LoginFlow:
         self._save_tokens(session_id, tokens)
         audit.record("login.completed", user_id=record.user_id, session=record.reference)
         return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to))
-
-    def check_return_to(self, raw: str) -> str:
-        """Returns an address that a login or a logout may send the browser to; raises `UnsafeReturnToError`."""
-        settings = self._settings
-        allowed = (*settings.server.allowed_hosts, *settings.cors.allow_origins)
-        return check_return_to(raw, own_origin=settings.server.origin, allowed_origins=allowed)
 
     def _select_login_parameters(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Returns what may be passed on to the provider; everything else was never heard (L10)."""

@@ -1,0 +1,179 @@
+"""The logout: ours first, then the provider's (OIDC RP-Initiated Logout 1.0). Knows nothing of Flask.
+
+    end         the session ends here at once; the refresh token is revoked; a ticket for the next step is given
+    continue_   the ticket, good once and for a minute, becomes the redirect to the provider
+    logged_out  the provider sends the browser back, and it goes on to where the logout said
+
+The ID token that the provider wants as a hint stays in the store until that one redirect, so no script ever sees it.
+Nothing the provider or the store does can keep a user logged in: what fails is left out or done later (L15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from app.core.errors import BadRequestError, IdpUnavailableError, StoreUnavailableError
+from app.observability import audit
+from app.services.key_ring import KeyRing, SealBrokenError
+from app.services.login_attempts import hash_secret, make_secret
+from app.services.oidc_client import OidcClient
+from app.services.return_addresses import check_return_address
+from app.services.session_store import SessionRecord, SessionStore, is_session_id
+from app.services.state_store.interface import StateStore
+from app.services.token_store import TokenSet, TokenStore
+from app.settings import Settings
+
+CONTINUE_PATH = "/auth/logout/continue"
+LOGGED_OUT_PATH = "/auth/logged-out"
+TICKET_LIFETIME_SECONDS = 60
+RETURN_LIFETIME_SECONDS = 600
+"""How long a user may spend at the provider's logout pages."""
+REVOCATION_SECONDS = 3
+
+Value = TypeVar("Value")
+
+_log = structlog.get_logger(__name__)
+
+
+class _Ticket(msgspec.Struct, frozen=True):
+    """What the step after the logout needs."""
+
+    id_token_hint: str
+    return_to: str
+
+    def __repr__(self) -> str:
+        return "_Ticket(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutDone:
+    """The session is over here. `logout_url` leads on to the provider, where there is something to end there too."""
+
+    logout_url: str | None = field(repr=False)
+    return_to: str
+    """Checked; empty when the logout named none."""
+
+
+class LogoutFlow:
+    """Runs logouts. One instance serves all requests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        oidc_client: OidcClient,
+        state_store: StateStore,
+        key_ring: KeyRing,
+        session_store: SessionStore,
+        token_store: TokenStore,
+    ) -> None:
+        self._settings = settings
+        self._oidc_client = oidc_client
+        self._session_store = session_store
+        self._token_store = token_store
+        self._tickets = _OneTimeRecords(state_store, key_ring)
+
+    def end(self, session_id: str | None, *, return_to: str = "") -> LogoutDone:
+        """Ends the session, whatever else works; raises `UnsafeReturnToError` before anything ends.
+
+        While the store is away the session is over for this worker and its deletion is tried again later; there is no
+        `logout_url` then.
+        """
+        checked = check_return_address(return_to, self._settings) if return_to else ""
+        if session_id is None or not is_session_id(session_id):
+            return LogoutDone(None, checked)
+        tokens = self._find_tokens(session_id)
+        record, is_deferred = self._end_session(session_id)
+        if record is not None or is_deferred:
+            audit.record("logout.completed", **_describe(record), deferred=is_deferred)
+        if record is None or tokens is None:
+            return LogoutDone(None, checked)
+        self._revoke(tokens, record)
+        return LogoutDone(self._make_logout_url(tokens, checked), checked)
+
+    def continue_(self, ticket: str) -> str:
+        """Returns the provider's logout address, with the ID token as a hint; raises `BadRequestError` for a ticket
+        that is unknown, used or too old."""
+        self._oidc_client.get_metadata()  # first: while the provider is away, the ticket stays good
+        spent = self._tickets.take("logout-ticket", ticket, _Ticket)
+        if spent is None:
+            raise BadRequestError("This logout link was used already or has run out of time.")
+        state = make_secret()
+        url = self._oidc_client.build_end_session_url(
+            id_token_hint=spent.id_token_hint,
+            post_logout_redirect_uri=self._settings.server.origin + LOGGED_OUT_PATH,
+            state=state,
+        )
+        if spent.return_to:
+            self._tickets.save("logout-state", state, spent.return_to, RETURN_LIFETIME_SECONDS)
+        return url or self._settings.server.origin + LOGGED_OUT_PATH
+
+    def logged_out(self, state: str) -> str | None:
+        """Returns where the logout said to go, once and checked again; None when there is nothing to go to."""
+        return_to = self._tickets.take("logout-state", state, str) if state else None
+        return check_return_address(return_to, self._settings) if return_to else None
+
+    def _find_tokens(self, session_id: str) -> TokenSet | None:
+        try:
+            return self._token_store.find(self._session_store.session_key(session_id))
+        except StoreUnavailableError:
+            return None
+
+    def _end_session(self, session_id: str) -> tuple[SessionRecord | None, bool]:
+        """Returns what the session was, and whether its end in the store is still to come."""
+        try:
+            return self._session_store.end(session_id), False
+        except StoreUnavailableError as error:
+            _log.warning("logout.deferred", reason=error.internal_reason)
+            return None, True
+
+    def _revoke(self, tokens: TokenSet, record: SessionRecord) -> None:
+        """Revokes the refresh token, with which the access token goes at most providers (RFC 7009 §2.1)."""
+        token, hint = tokens.refresh_token, "refresh_token"
+        if token is None:
+            token, hint = tokens.access_token, "access_token"
+        if self._oidc_client.revoke(token, hint, total_seconds=REVOCATION_SECONDS):
+            audit.record("token.revoked", **_describe(record), token_type=hint)
+
+    def _make_logout_url(self, tokens: TokenSet, return_to: str) -> str | None:
+        ticket = make_secret()
+        try:
+            if not self._oidc_client.get_metadata().end_session_endpoint:
+                return None
+            self._tickets.save(
+                "logout-ticket", ticket, _Ticket(tokens.id_token or "", return_to), TICKET_LIFETIME_SECONDS
+            )
+        except (IdpUnavailableError, StoreUnavailableError):
+            return None
+        return f"{self._settings.server.origin}{CONTINUE_PATH}?ticket={ticket}"
+
+
+class _OneTimeRecords:
+    """Small sealed records under a hash of the secret that opens them; each can be taken once."""
+
+    def __init__(self, state_store: StateStore, key_ring: KeyRing) -> None:
+        self._state_store = state_store
+        self._key_ring = key_ring
+
+    def save(self, kind: str, secret: str, value: _Ticket | str, lifetime_seconds: float) -> None:
+        key = f"{kind}:{hash_secret(secret)}"
+        self._state_store.put(key, self._key_ring.seal(msgspec.msgpack.encode(value), key), lifetime_seconds)
+
+    def take(self, kind: str, secret: str, value_type: type[Value]) -> Value | None:
+        key = f"{kind}:{hash_secret(secret)}"
+        sealed = self._state_store.take(key)
+        if sealed is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(self._key_ring.open(sealed, key), type=value_type)
+        except (SealBrokenError, msgspec.MsgspecError):
+            _log.warning("one_time_record.unreadable", kind=kind)
+            return None
+
+
+def _describe(record: SessionRecord | None) -> dict[str, object]:
+    return {} if record is None else {"user_id": record.user_id, "session": record.reference}

@@ -1,0 +1,163 @@
+"""Step 6 of a call: the token that the target service wants, by its `token.mode`.
+
+A token belongs to one service, audience and scope, and never goes to another (T22). The BFF's own tokens are shared by
+all workers through the sealed store, are renewed by one of them ahead of their expiry, and while the provider fails the
+old one serves as long as it is valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from msgspec.structs import replace
+
+from app.core.errors import (
+    BffError,
+    IdpUnavailableError,
+    ServiceTokenUnavailableError,
+    SessionExpiredError,
+    StoreUnavailableError,
+)
+from app.core.routes import Service
+from app.services.oidc_client import OidcClient
+from app.services.state_store.interface import StateStore
+from app.services.token_store import TokenSet, TokenStore
+
+UNKNOWN_LIFETIME_SECONDS = 300
+"""For a token whose answer names no `expires_in` (RFC 6749 §5.1)."""
+SPENT_SECONDS = 5
+"""A token is not sent in its last seconds: it has a way to go, and clocks differ."""
+BACK_OFF_SECONDS = 2
+"""After a failure, so that calls that wait do not ask one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A service token as this worker holds it."""
+
+    access_token: str
+    expires_at: float
+    renew_at: float
+
+    def __repr__(self) -> str:
+        return f"_Held(expires_at={self.expires_at})"
+
+
+class TokenProvider:
+    """Gives tokens. One instance serves all requests of a worker."""
+
+    def __init__(
+        self,
+        *,
+        oidc_client: OidcClient,
+        token_store: TokenStore,
+        state_store: StateStore,
+        refresh_ahead_seconds: float,
+        idp_timeout_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._oidc_client = oidc_client
+        self._token_store = token_store
+        self._state_store = state_store
+        self._refresh_ahead_seconds = refresh_ahead_seconds
+        self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._failed_at: dict[str, float] = {}
+
+    def get_bearer(self, service: Service, session_key: str | None) -> str | None:
+        """Returns the access token for a call to `service`, or None when it wants none.
+
+        Raises `SessionExpiredError` when the user's token is over, `ServiceTokenUnavailableError` when the BFF's own
+        cannot be had.
+        """
+        mode = service.token.mode
+        if mode == "none":
+            return None
+        if mode == "user":
+            return self._require_user_token(session_key)
+        if mode == "client_credentials":
+            return self._get_service_token(service)
+        raise ServiceTokenUnavailableError(internal_reason=f"token mode {mode} is not available")
+
+    def _require_user_token(self, session_key: str | None) -> str:
+        tokens = self._token_store.find(session_key) if session_key else None
+        if tokens is None:
+            raise SessionExpiredError(internal_reason="the session has no tokens")
+        if tokens.expires_at is not None and tokens.expires_at <= self._clock():
+            raise SessionExpiredError(internal_reason="the user's access token has expired")
+        return tokens.access_token
+
+    def _get_service_token(self, service: Service) -> str:
+        cache_key = _build_cache_key(service)
+        held = self._held.get(cache_key)
+        if held is None or held.renew_at <= self._clock():
+            held = self._renew(service, cache_key)
+        return held.access_token
+
+    def _renew(self, service: Service, cache_key: str) -> _Held:
+        """With a token at hand that is still good, one caller renews it and the others do not wait."""
+        usable = self._find_usable(cache_key)
+        wait_seconds = 0 if usable else self._lock_wait_seconds
+        lock_name = f"service-token-{sha256(cache_key.encode()).hexdigest()}"
+        try:
+            with self._state_store.lock(lock_name, wait_seconds) as is_ours:
+                if is_ours:
+                    return self._renew_under_lock(service, cache_key)
+            raise ServiceTokenUnavailableError(internal_reason="another caller is still asking for the token")
+        except (IdpUnavailableError, ServiceTokenUnavailableError, StoreUnavailableError) as error:
+            usable = self._find_usable(cache_key)
+            if usable is not None:
+                return usable
+            if isinstance(error, IdpUnavailableError):
+                raise ServiceTokenUnavailableError(internal_reason=error.internal_reason) from error
+            raise
+
+    def _renew_under_lock(self, service: Service, cache_key: str) -> _Held:
+        """Looks again at what others did meanwhile, and only then asks the provider."""
+        held = self._held.get(cache_key)
+        if held is not None and held.renew_at > self._clock():
+            return held
+        stored = self._token_store.find_service_token(cache_key)
+        if stored is not None and stored.expires_at is not None:
+            held = _Held(stored.access_token, stored.expires_at, stored.expires_at - self._refresh_ahead_seconds)
+            self._held[cache_key] = held
+            if held.renew_at > self._clock():
+                return held
+        return self._fetch(service, cache_key)
+
+    def _fetch(self, service: Service, cache_key: str) -> _Held:
+        if self._clock() - self._failed_at.get(cache_key, float("-inf")) < BACK_OFF_SECONDS:
+            raise ServiceTokenUnavailableError(internal_reason="the provider refused or failed a moment ago")
+        try:
+            answer = self._oidc_client.fetch_client_credentials_token(service.token.audience, service.token.scope)
+        except BffError:
+            self._failed_at[cache_key] = self._clock()
+            raise
+        tokens = answer.to_token_set(self._clock())
+        if tokens.expires_at is None:
+            tokens = replace(tokens, expires_at=self._clock() + UNKNOWN_LIFETIME_SECONDS)
+        held = self._hold_new(cache_key, tokens)
+        self._token_store.save_service_token(cache_key, tokens)
+        return held
+
+    def _hold_new(self, cache_key: str, tokens: TokenSet) -> _Held:
+        """A token that lives no longer than we renew ahead is renewed at half its life, not on every call."""
+        expires_at = tokens.expires_at or 0.0
+        ahead = min(self._refresh_ahead_seconds, (expires_at - self._clock()) / 2)
+        held = _Held(tokens.access_token, expires_at, expires_at - ahead)
+        self._held[cache_key] = held
+        self._failed_at.pop(cache_key, None)
+        return held
+
+    def _find_usable(self, cache_key: str) -> _Held | None:
+        held = self._held.get(cache_key)
+        return held if held is not None and held.expires_at - SPENT_SECONDS > self._clock() else None
+
+
+def _build_cache_key(service: Service) -> str:
+    """Packed as JSON, so that no two services, audiences and scopes read the same."""
+    return json.dumps([service.name, service.token.audience, service.token.scope])
