@@ -1,7 +1,8 @@
 """Starts the whole product on this machine: an OpenID Provider, a backend with a page, and the BFF in front of them.
 
 `make demo` runs this. It stops everything again on Ctrl-C, on SIGTERM, and when a part fails to start or ends.
-Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to DEMO_LOGS (var/demo).
+Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to DEMO_LOGS, which is
+var/demo unless it is set.
 """
 
 from __future__ import annotations

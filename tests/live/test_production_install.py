@@ -1,0 +1,76 @@
+"""The production installation, made by the Dockerfile's own steps into an empty folder, serves without root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.processes import start_child
+from tests.support.bff import build_settings, write_configuration
+from tests.support.processes import free_port, is_answering, minimal_environment
+from tests.support.real_op import BASIC_CLIENT
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+
+PROJECT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture
+def prefix() -> Iterator[Path]:
+    """An empty folder that another user can read, which pytest's own are not."""
+    directory = Path(tempfile.mkdtemp(prefix="bff-install-"))
+    directory.chmod(0o755)
+    yield directory / "srv"
+    shutil.rmtree(directory)
+
+
+def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp_path: Path) -> None:
+    python = str(Path(sys.base_prefix) / "bin" / "python3")
+    made = subprocess.run(
+        ["make", "install", f"PREFIX={prefix}", f"PYTHON={python}"],
+        cwd=PROJECT,
+        env={**os.environ, "MAKEFLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert not list(prefix.glob("tests")), "only the product is installed"
+    assert not (prefix / ".venv" / "bin" / "pytest").exists(), "without the packages of its development"
+
+    port, internal_port = free_port(), free_port()
+    settings = build_settings(
+        port, internal_port, issuer="http://127.0.0.1:9", client=BASIC_CLIENT, directory=prefix / "var"
+    )
+    write_configuration(prefix / "configuration", settings, {"services": {}, "routes": []})
+    run_as_nobody = os.geteuid() == 0
+    if run_as_nobody:
+        os.chown(prefix / "var", NOBODY, NOBODY)
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    gunicorn = [str(prefix / ".venv" / "bin" / "gunicorn"), "-c", "gunicorn.conf.py", "wsgi:app"]
+    server = start_child(
+        "installed BFF",
+        [*as_nobody, *gunicorn] if run_as_nobody else gunicorn,
+        log_path=tmp_path / "bff.log",
+        environment=minimal_environment(
+            BFF_BIND=f"127.0.0.1:{port}", BFF_CONFIG_DIR=str(prefix / "configuration"), WEB_CONCURRENCY="1"
+        ),
+        directory=prefix,
+    )
+    try:
+        server.wait_until(
+            lambda: is_answering(f"http://127.0.0.1:{port}/health/ready", status=200), timeout_seconds=60, what="ready"
+        )
+        assert is_answering(f"http://127.0.0.1:{port}/.well-known/jwks.json", status=200)
+        written = {path.relative_to(prefix).parts[0] for path in prefix.rglob("*") if path.stat().st_uid == NOBODY}
+        assert not run_as_nobody or written == {"var"}, "the server writes below var and nowhere else"
+    finally:
+        server.stop()

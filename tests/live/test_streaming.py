@@ -1,0 +1,103 @@
+"""Streams pass as they come: the first byte at once, bodies of any size, and a slow reader disturbs nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.bff import Stack
+from tests.support.browser_client import BrowserClient
+from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.live
+
+MEBIBYTE = 1024 * 1024
+
+
+def read_events(answer: requests.Response) -> Iterator[dict[str, object]]:
+    for line in answer.iter_lines(chunk_size=1):
+        if line.startswith(b"data: "):
+            yield json.loads(line.removeprefix(b"data: "))
+
+
+def test_an_event_arrives_while_the_stream_stays_open(stack: Stack) -> None:
+    alice, bob = stack.log_in("alice"), stack.log_in("bob")
+    with alice.get("/api/crud/events", stream=True, headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        events = read_events(answer)
+        assert next(events)["event"] == "hello"
+        for text in ("one", "two"):
+            sent_at = time.monotonic()
+            assert bob.post("/api/crud/events", json={"text": text}).status_code == 202
+            assert next(events)["text"] == text
+            assert time.monotonic() - sent_at < 10, "held back until something else came"
+
+
+def test_a_listener_that_leaves_is_let_go_at_the_backend(stack: Stack) -> None:
+    alice = stack.log_in("alice")
+    connections = count_connections_to(stack.backend_url)
+    answer = alice.get("/api/crud/events", stream=True)
+    assert next(read_events(answer))["event"] == "hello"
+    assert count_connections_to(stack.backend_url) > connections
+    answer.close()
+    wait_until(
+        lambda: count_connections_to(stack.backend_url) <= connections,
+        timeout_seconds=10,
+        what="the end of the upstream connection of a listener that left",
+    )
+
+
+def count_connections_to(url: str) -> int:
+    """Established connections to a loopback port, from the kernel's own list."""
+    port = f":{int(url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(1 for row in rows if row[2].endswith(port) and row[3] == "01")
+
+
+def test_an_upload_and_a_download_keep_every_byte(stack: Stack) -> None:
+    alice = stack.log_in("alice")
+    content = bytes(range(256)) * (24 * MEBIBYTE // 256)
+    uploaded = alice.post("/api/crud/files", data=content)
+    assert uploaded.json() == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    downloaded = alice.get(f"/api/crud/files/{len(content)}")
+    assert hashlib.sha256(downloaded.content).hexdigest() == hashlib.sha256(content).hexdigest()
+
+
+def test_an_upload_of_unknown_length_keeps_every_byte(stack: Stack) -> None:
+    alice = stack.log_in("alice")
+    pieces = [bytes([number]) * 70_000 for number in range(20)]
+    uploaded = alice.post("/api/crud/files", data=iter(pieces))
+    content = b"".join(pieces)
+    assert uploaded.json() == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_slow_readers_hold_nobody_up(stack: Stack) -> None:
+    alice = stack.log_in("alice")
+    readers = [open_slow_download(stack, alice) for _ in range(12)]
+    try:
+        for _ in range(20):
+            assert alice.get("/api/crud/forms", timeout=5).status_code == 200
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def open_slow_download(stack: Stack, browser: BrowserClient) -> socket.socket:
+    """A client that asks for 256 MiB and reads only the head of the answer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", stack.bff.port))
+    client.sendall(
+        f"GET /api/crud/files/{256 * MEBIBYTE} HTTP/1.1\r\nHost: localhost:{stack.bff.port}\r\n"
+        f"Cookie: bff_session={browser.session_cookie()}\r\n\r\n".encode()
+    )
+    assert client.recv(64).startswith(b"HTTP/1.1 200 ")
+    return client
