@@ -22,7 +22,7 @@ class RequestBody(Protocol):
     def read(self, max_bytes: int) -> bytes:
         """Returns 1 to `max_bytes` bytes as soon as some are there, b"" at the end.
 
-        Raises `ClientGoneError` when the body stops before its declared end or stays silent for too long.
+        Raises `BadRequestError` when the body stops before its declared end or stays silent for too long.
         """
 
 

@@ -1,0 +1,52 @@
+"""The WSGI door of the proxy: whatever no endpoint of ours claims goes down the pipeline.
+
+The rule takes every method, so that the pipeline and not Flask decides what 404 and 405 mean.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app, g, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.datastructures import Headers
+from werkzeug.routing import PathConverter, Rule
+
+from app.gateway.messages import ProxyResponse
+from app.gateway.wsgi_door import WsgiAnswer, build_proxy_request
+
+blueprint = Blueprint("proxy", __name__)
+
+
+class AnyPathConverter(PathConverter):
+    """Takes every path, `//x` included: what is odd about a path is for the pipeline to say."""
+
+    regex = ".*"
+
+
+def carry(path: str) -> Response:
+    """Hands one call to the pipeline and its answer to the WSGI server.
+
+    `path` is what WSGI made of the target, decoded; nothing looks at it.
+    """
+    del path
+    g.bff_proxied = True
+    services = current_app.extensions["bff"]
+    environ = request.environ
+    proxy_request = build_proxy_request(
+        environ, body_timeout_seconds=services.configuration.settings.server.body_timeout_seconds
+    )
+    answer = services.pipeline.handle(proxy_request)
+    return _build_flask_response(answer, WsgiAnswer(answer, environ.get("gunicorn.socket"), proxy_request.method))
+
+
+def _build_flask_response(answer: ProxyResponse, body: WsgiAnswer) -> Response:
+    """Wraps without touching: no header of Flask's own (a default Content-Type above all) may join the backend's."""
+    response = Response(body, status=f"{answer.status} {answer.reason}".rstrip(), direct_passthrough=True)
+    response.headers = Headers(answer.headers)
+    return response
+
+
+@blueprint.record
+def _claim_what_is_left(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["anything"] = AnyPathConverter
+    state.app.view_functions["proxy.carry"] = carry
+    state.app.url_map.add(Rule("/<anything:path>", endpoint="proxy.carry"))

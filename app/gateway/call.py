@@ -1,0 +1,50 @@
+"""What is known so far about one proxied call; grows from step to step and ends as one access record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.core.cross_site import FetchMetadata
+from app.core.headers import HeaderView
+from app.core.identity import Identity
+from app.core.request_target import RequestTarget
+from app.core.routes import Route
+from app.gateway.messages import ProxyRequest
+from app.services.session_store import SessionRecord
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on its way through the pipeline."""
+
+    request: ProxyRequest
+    headers: HeaderView
+    metadata: FetchMetadata
+    request_id: str
+    traceparent: str
+    forwarded_for: str
+    """The client and the trusted proxies behind it; what a backend is told."""
+    is_preflight: bool
+    received_at: float
+    """Epoch seconds."""
+    started_at: float
+    """Seconds of the monotonic clock."""
+    target: RequestTarget | None = None
+    route: Route | None = None
+    session: SessionRecord | None = None
+    identity: Identity | None = None
+    error_code: str = ""
+    upstream_seconds: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    is_cut_off: bool = False
+    """The answer ended before its end: the client went away or the backend broke off."""
+
+    @property
+    def client_address(self) -> str:
+        return self.forwarded_for.partition(",")[0]
+
+    @property
+    def path(self) -> str:
+        """The client's path for logs, without its query; empty when it could not be read."""
+        return self.target.path if self.target else ""

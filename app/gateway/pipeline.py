@@ -1,0 +1,328 @@
+"""The way of a proxied call: nine steps down, one answer back (DESIGN §3).
+
+The steps stand as nine lines in `Pipeline._carry`. Each adds to what is known about the call or refuses it by raising
+from `core/errors.py`; `_refuse` is the one place where a refusal becomes an answer. Nothing is written to the client
+before step 9. The path that was matched is the path that is sent, byte for byte.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from app.core.client_address import build_forwarded_for
+from app.core.cookies import parse_single_session_cookie
+from app.core.cross_site import (
+    build_cors_headers,
+    build_fetch_metadata,
+    build_preflight_answer_headers,
+    check_cross_site,
+    check_csrf_token,
+    is_navigation,
+    is_preflight,
+)
+from app.core.errors import (
+    BffError,
+    InternalError,
+    MethodNotAllowedError,
+    NotAuthenticatedError,
+    RouteNotFoundError,
+    SessionExpiredError,
+    UnknownHostError,
+    UnmappedError,
+)
+from app.core.headers import (
+    HeaderView,
+    build_answer_headers,
+    build_upstream_headers,
+    check_unrepeated_headers,
+    choose_correlation_id,
+    choose_traceparent,
+)
+from app.core.identity import Identity
+from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
+from app.core.problem import build_problem
+from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
+from app.core.routes import Route, RouteMatch, RouteTable
+from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
+from app.gateway.bodies import AnswerBody, LimitedBody
+from app.gateway.call import Call
+from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
+from app.gateway.policy import GatewayPolicy
+from app.gateway.record import CallRecorder
+from app.observability import logs
+from app.services.session_store import SessionRecord, SessionStore
+from app.services.token_provider import TokenProvider
+from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
+
+log = logs.get_logger(__name__)
+
+
+class Pipeline:
+    """Carries calls from either front door to their backends."""
+
+    def __init__(
+        self,
+        *,
+        policy: GatewayPolicy,
+        route_table: RouteTable,
+        sessions: SessionStore,
+        tokens: TokenProvider,
+        upstream: UpstreamClient,
+        recorder: CallRecorder,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._policy = policy
+        self._routes = route_table
+        self._sessions = sessions
+        self._tokens = tokens
+        self._upstream = upstream
+        self._recorder = recorder
+        self._clock = clock
+        self._monotonic = monotonic
+        self._base_paths = {
+            route.service.name: urlsplit(route.service.base_urls[0]).path for route in route_table.routes
+        }
+
+    def handle(self, request: ProxyRequest) -> ProxyResponse:
+        """Answers one call. Never raises for anything the client or a backend did."""
+        call = self._begin(request)
+        try:
+            return self._carry(call)
+        except BffError as error:
+            return self._refuse(call, error)
+        except Exception as error:
+            log.exception("call.crashed", error_type=type(error).__name__)
+            return self._refuse(call, InternalError())
+
+    def _carry(self, call: Call) -> ProxyResponse:
+        target = self._read_target(call)
+        match = self._match_route(call, target)
+        if call.is_preflight:
+            return self._answer_preflight(call, match.route)
+        session_id = self._identify(call, match.route)
+        body = self._check_call(call, match.route, session_id)
+        _authorize(match.route)
+        bearer = self._get_bearer(match.route, session_id)
+        headers = self._build_headers(call, match, bearer)
+        upstream = self._open_upstream(call, match, target, headers, body)
+        return self._answer(call, match, upstream)
+
+    def _begin(self, request: ProxyRequest) -> Call:
+        headers = HeaderView(request.headers)
+        metadata = build_fetch_metadata(headers)
+        call = Call(
+            request=request,
+            headers=headers,
+            metadata=metadata,
+            is_preflight=is_preflight(request.method, metadata.origin, headers.get("access-control-request-method")),
+            request_id=choose_correlation_id(headers.get("x-correlation-id"), _make_request_id),
+            traceparent=choose_traceparent(headers.get("traceparent"), _make_traceparent),
+            forwarded_for=build_forwarded_for(
+                request.peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
+            ),
+            received_at=self._clock(),
+            started_at=self._monotonic(),
+        )
+        self._recorder.begin(call)
+        return call
+
+    # Step 1
+
+    def _read_target(self, call: Call) -> RequestTarget:
+        check_unrepeated_headers(call.headers)
+        if (call.headers.get("host") or "").lower() not in self._policy.own_hosts:
+            raise UnknownHostError
+        call.target = parse_request_target(call.request.raw_target)
+        return call.target
+
+    # Step 2
+
+    def _match_route(self, call: Call, target: RequestTarget) -> RouteMatch:
+        if is_own_path(target.path):
+            raise _refuse_own_path(target.path)
+        match = self._routes.match(target.path)
+        check_target_fits_route(target, match, self._routes)
+        if match is None:
+            raise RouteNotFoundError
+        call.route = match.route
+        if call.request.method not in match.route.methods and not call.is_preflight:
+            raise MethodNotAllowedError(sorted(match.route.methods))
+        return match
+
+    def _answer_preflight(self, call: Call, route: Route) -> ProxyResponse:
+        headers = build_preflight_answer_headers(
+            call.metadata.origin or "",
+            call.headers.get("access-control-request-headers"),
+            allowed_methods=route.methods,
+            own_origin=self._policy.own_origin,
+            allow_origins=self._policy.allowed_origins,
+        )
+        headers.append(("X-Correlation-ID", call.request_id))
+        return self._finish(call, HTTPStatus.NO_CONTENT, headers, b"")
+
+    # Step 3
+
+    def _identify(self, call: Call, route: Route) -> str | None:
+        """Returns the session's id on a session route, None on one that needs no login."""
+        if route.auth == "none":
+            return None
+        session_id = parse_single_session_cookie(call.headers.get_all("cookie"), self._policy.session_cookie)
+        if session_id is None:
+            raise NotAuthenticatedError
+        call.session = self._sessions.find(session_id)
+        if call.session is None:
+            raise SessionExpiredError
+        call.identity = _build_identity(call.session)
+        return session_id
+
+    # Step 4
+
+    def _check_call(self, call: Call, route: Route, session_id: str | None) -> LimitedBody | None:
+        """Cross-site rule, CSRF token, size. Only a call that passes counts as activity of its session."""
+        request = call.request
+        if session_id is not None:
+            check_cross_site(
+                request.method,
+                call.metadata,
+                own_origin=self._policy.own_origin,
+                allow_origins=self._policy.allowed_origins,
+                allows_navigation=route.navigation,
+            )
+            check_csrf_token(request.method, session_id, call.headers.get("x-csrf-token"))
+        body = LimitedBody(request.body, route.max_body_bytes, call) if request.body is not None else None
+        if session_id is not None and call.session is not None:
+            self._sessions.touch(session_id, call.session)
+        return body
+
+    # Step 6
+
+    def _get_bearer(self, route: Route, session_id: str | None) -> str | None:
+        session_key = self._sessions.session_key(session_id) if session_id is not None else None
+        return self._tokens.get_bearer(route.service, session_key)
+
+    # Step 7
+
+    def _build_headers(self, call: Call, match: RouteMatch, bearer: str | None) -> HeaderLines:
+        return build_upstream_headers(
+            call.request.headers,
+            route=match.route,
+            identity=call.identity,
+            bearer=bearer,
+            correlation_id=call.request_id,
+            traceparent=call.traceparent,
+            forwarded_for=call.forwarded_for,
+            proto=self._policy.own_scheme,
+            host=self._policy.own_host,
+            prefix=build_forwarded_prefix(match, self._base_paths[match.route.service.name]),
+            session_cookie=self._policy.session_cookie,
+            extra_strip=self._policy.stripped_headers,
+        )
+
+    # Step 8
+
+    def _open_upstream(
+        self, call: Call, match: RouteMatch, target: RequestTarget, headers: HeaderLines, body: LimitedBody | None
+    ) -> UpstreamResponse:
+        route = match.route
+        request = UpstreamRequest(
+            method=call.request.method,
+            target=build_upstream_target(match, target, self._base_paths[route.service.name]),
+            headers=headers,
+            body=body,
+            streaming=route.streaming,
+        )
+        asked_at = self._monotonic()
+        try:
+            return self._upstream.open(route.service, request)
+        finally:
+            call.upstream_seconds = self._monotonic() - asked_at
+
+    # Step 9
+
+    def _answer(self, call: Call, match: RouteMatch, upstream: UpstreamResponse) -> ProxyResponse:
+        try:
+            headers = build_answer_headers(
+                upstream.headers,
+                route=match.route,
+                correlation_id=call.request_id,
+                map_location=partial(map_location, match=match, table=self._routes),
+                session_cookie=self._policy.session_cookie,
+                cors_lines=self._build_cors_lines(call),
+            )
+        except BaseException:
+            upstream.close()
+            raise
+
+        def close() -> None:
+            upstream.close()
+            self._recorder.end(call, upstream.status)
+
+        return ProxyResponse(upstream.status, upstream.reason, headers, AnswerBody(upstream, call), close)
+
+    # The one place where a refusal becomes an answer
+
+    def _refuse(self, call: Call, error: BffError) -> ProxyResponse:
+        call.error_code = error.code
+        self._recorder.refuse(call, error)
+        if error.status == HTTPStatus.UNAUTHORIZED and self._may_be_sent_to_login(call):
+            location = f"{self._policy.login_url}?return_to={quote(call.request.raw_target, safe='')}"
+            lines = [("Location", location), ("Cache-Control", "no-store"), ("X-Correlation-ID", call.request_id)]
+            return self._finish(call, HTTPStatus.FOUND, lines, b"")
+        status, headers, body = build_problem(error, request_id=call.request_id, login_url=self._policy.login_url)
+        headers.append(("X-Correlation-ID", call.request_id))
+        headers += self._build_cors_lines(call)
+        return self._finish(call, HTTPStatus(status), headers, body)
+
+    def _may_be_sent_to_login(self, call: Call) -> bool:
+        return call.route is not None and call.route.navigation and is_navigation(call.request.method, call.metadata)
+
+    def _finish(self, call: Call, status: HTTPStatus, headers: HeaderLines, body: bytes) -> ProxyResponse:
+        """Builds an answer of our own: complete, with its length."""
+        if status is not HTTPStatus.NO_CONTENT:
+            headers.append(("Content-Length", str(len(body))))
+        call.bytes_out = len(body)
+        return ProxyResponse(status, status.phrase, headers, [body], partial(self._recorder.end, call, status))
+
+    def _build_cors_lines(self, call: Call) -> HeaderLines:
+        return build_cors_headers(
+            call.metadata.origin, own_origin=self._policy.own_origin, allow_origins=self._policy.allowed_origins
+        )
+
+
+# Step 5
+
+
+def _authorize(route: Route) -> None:
+    """Default deny: no decision point can be asked yet, so a route that wants one lets nothing through."""
+    if route.authz != "none":
+        raise UnmappedError
+
+
+def _refuse_own_path(path: str) -> BffError:
+    """Our own endpoints win over every wildcard, also with a method or below a path that they do not serve."""
+    methods = OWN_ENDPOINTS.get(path)
+    return MethodNotAllowedError(sorted(methods)) if methods else RouteNotFoundError()
+
+
+def _build_identity(record: SessionRecord) -> Identity:
+    return Identity(
+        user_id=record.user_id,
+        subject=record.subject,
+        provider=record.provider,
+        session_reference=record.reference,
+        claims=record.claims,
+    )
+
+
+def _make_request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _make_traceparent() -> str:
+    """Starts a trace (W3C Trace Context §3.2); not sampled: whether to record it is for a backend to say."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"

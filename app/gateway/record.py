@@ -1,0 +1,75 @@
+"""What is left behind by a call: one access record, its metrics, and an audit event where it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.core.errors import BffError, StoreUnavailableError
+from app.gateway.call import Call
+from app.observability import access, audit, logs
+from app.observability.metrics import Metrics
+
+log = logs.get_logger(__name__)
+
+
+class CallRecorder:
+    """Told when a call begins, is refused, and is over."""
+
+    def __init__(self, metrics: Metrics, monotonic: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._monotonic = monotonic
+
+    def begin(self, call: Call) -> None:
+        logs.bind_request(call.request_id, _get_trace_id(call))
+        self._metrics.start_call()
+
+    def refuse(self, call: Call, error: BffError) -> None:
+        """Notes the refusal; its `internal_reason` goes to the log and nowhere else."""
+        self._metrics.count_refusal(error.code)
+        if isinstance(error, StoreUnavailableError):
+            self._metrics.count_store_error()
+        if error.internal_reason:
+            log.warning("call.refused", code=error.code, reason=error.internal_reason)
+        audit.record_refusal(
+            error.code,
+            method=call.request.method,
+            path=call.path,
+            route_id=call.route.id if call.route else "",
+            user_id=call.identity.user_id if call.identity else None,
+            session=call.identity.session_reference if call.identity else None,
+            client_address=call.client_address,
+        )
+
+    def end(self, call: Call, status: int) -> None:
+        seconds = self._monotonic() - call.started_at
+        route_id = call.route.id if call.route else ""
+        service = call.route.service.name if call.route else ""
+        self._metrics.end_call()
+        self._metrics.observe_call(route_id, call.request.method, status, seconds)
+        if call.upstream_seconds is not None:
+            self._metrics.observe_upstream(service, call.upstream_seconds)
+        access.record(
+            access.AccessRecord(
+                time=call.received_at,
+                request_id=call.request_id,
+                trace_id=_get_trace_id(call),
+                method=call.request.method,
+                path=call.path,
+                route_id=route_id,
+                service=service,
+                status=status,
+                code=call.error_code,
+                duration_ms=seconds * 1000,
+                upstream_ms=None if call.upstream_seconds is None else call.upstream_seconds * 1000,
+                bytes_in=call.bytes_in,
+                bytes_out=call.bytes_out,
+                user_id=call.identity.user_id if call.identity else None,
+                session=call.identity.session_reference if call.identity else None,
+                client_address=call.client_address,
+                aborted=call.is_cut_off,
+            )
+        )
+
+
+def _get_trace_id(call: Call) -> str:
+    return call.traceparent.split("-")[1]

@@ -1,0 +1,139 @@
+"""What the WSGI door needs to speak with the pipeline: the request out of an environ, the body off the wire.
+
+Works under any WSGI server; what gunicorn adds (`RAW_URI`, `gunicorn.socket`) is used where it is there. WSGI shows a
+path percent-decoded once, so a server that does not hand over the wire text cannot be used: the path that is matched
+must be the path that was sent.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from app.core.errors import BadRequestError, InternalError
+from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
+from app.services.upstream_client import UpstreamBrokenOffError
+
+Environ = Mapping[str, Any]
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class WsgiBody:
+    """The body of a WSGI request, read in the pieces that arrive.
+
+    A silent client is given up after `silence_seconds`, a body that ends before its declared length is refused:
+    gunicorn reports neither.
+    """
+
+    def __init__(
+        self, stream: _Readable, length: int | None, client_socket: socket.socket | None, silence_seconds: float
+    ) -> None:
+        self.length = length
+        self._stream = stream
+        self._received = 0
+        self._socket = client_socket
+        self._silence_seconds = silence_seconds
+
+    def read(self, max_bytes: int) -> bytes:
+        wanted = max_bytes if self.length is None else min(max_bytes, self.length - self._received)
+        chunk = self._receive(wanted) if wanted else b""
+        self._received += len(chunk)
+        if not chunk and self.length is not None and self._received < self.length:
+            raise BadRequestError("The request body ended before its declared length.")
+        return chunk
+
+    def _receive(self, wanted: int) -> bytes:
+        if self._socket is not None:
+            self._socket.settimeout(self._silence_seconds)
+        try:
+            return self._stream.read(wanted)
+        except TimeoutError:
+            raise BadRequestError("The request body did not arrive in time.") from None
+        except OSError:
+            raise BadRequestError("The connection broke while the request body was read.") from None
+        except Exception as error:  # noqa: BLE001  a WSGI server raises classes of its own for broken framing
+            raise BadRequestError("The request body is malformed.", internal_reason=type(error).__name__) from None
+        finally:
+            if self._socket is not None:
+                self._socket.settimeout(None)
+
+
+def build_proxy_request(environ: Environ, *, body_timeout_seconds: float) -> ProxyRequest:
+    """Takes the call out of `environ`. Raises `InternalError` when the server does not hand over the wire text."""
+    raw_target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if not isinstance(raw_target, str):
+        raise InternalError(internal_reason="the WSGI server sets neither RAW_URI nor REQUEST_URI")
+    return ProxyRequest(
+        method=environ["REQUEST_METHOD"],
+        raw_target=raw_target,
+        headers=build_header_lines(environ),
+        body=_open_body(environ, body_timeout_seconds),
+        peer_address=environ.get("REMOTE_ADDR", ""),
+        peer_scheme=environ.get("wsgi.url_scheme", "http"),
+    )
+
+
+def build_header_lines(environ: Environ) -> HeaderLines:
+    """Returns the request's header lines; WSGI has already joined repeated ones and forgotten their spelling."""
+    lines = [
+        (key[5:].replace("_", "-").title(), value)
+        for key, value in environ.items()
+        if key.startswith("HTTP_") and isinstance(value, str)
+    ]
+    for key, name in (("CONTENT_TYPE", "Content-Type"), ("CONTENT_LENGTH", "Content-Length")):
+        if environ.get(key):
+            lines.append((name, environ[key]))
+    return lines
+
+
+def _open_body(environ: Environ, silence_seconds: float) -> WsgiBody | None:
+    declared = environ.get("CONTENT_LENGTH") or ""
+    is_chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if is_chunked:
+        length = None
+    elif declared.isascii() and declared.isdigit():
+        length = int(declared)
+    elif declared:
+        raise BadRequestError("Content-Length is not a number.")
+    else:
+        length = 0
+    if length == 0:
+        return None
+    return WsgiBody(environ["wsgi.input"], length, environ.get("gunicorn.socket"), silence_seconds)
+
+
+class WsgiAnswer:
+    """The body iterable given to the WSGI server; its `close` is called once, also after HEAD and after a broken write.
+
+    An answer that breaks off must not look whole (RFC 9112 §8): the client's connection is shut, so that neither a
+    final chunk nor a next answer follows. A server that gives no access to the socket hears of it by the exception.
+    """
+
+    def __init__(self, response: ProxyResponse, client_socket: socket.socket | None, method: str) -> None:
+        self._response = response
+        self._socket = client_socket
+        self._is_head = method == "HEAD"
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for piece in self._response.body:
+                if not self._is_head:
+                    yield piece
+        except UpstreamBrokenOffError:
+            if self._socket is None:
+                raise
+            _shut(self._socket)
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _shut(client_socket: socket.socket) -> None:
+    try:
+        client_socket.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is gone already, which is what was wanted

@@ -1,0 +1,138 @@
+"""Builds every service once, each from the settings it needs. The only place that knows them all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+
+from app.gateway.pipeline import Pipeline
+from app.gateway.policy import GatewayPolicy
+from app.gateway.record import CallRecorder
+from app.observability import metrics as metrics_module
+from app.observability.metrics import Metrics
+from app.services.control_http import ControlHttp
+from app.services.housekeeping import Housekeeping
+from app.services.key_ring import KeyRing, build_default_key_file, load_or_create_key_ring
+from app.services.key_store import KeyStore, load_or_create_key_store
+from app.services.login_flow import LoginFlow
+from app.services.logout_flow import LogoutFlow
+from app.services.oidc_client import OidcClient
+from app.services.session_store import SessionStore
+from app.services.session_store.flask_interface import StoreSessionInterface
+from app.services.state_store import StateStore
+from app.services.state_store.directory import DirectoryStateStore
+from app.services.token_provider import TokenProvider
+from app.services.token_store import TokenStore
+from app.services.upstream_client import UpstreamClient
+from app.settings import Configuration, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What blueprints, hooks and the worker work with; found at `app.extensions["bff"]`."""
+
+    configuration: Configuration
+    state_store: StateStore
+    key_ring: KeyRing
+    key_store: KeyStore
+    session_store: SessionStore
+    token_store: TokenStore
+    oidc_client: OidcClient
+    login_flow: LoginFlow
+    logout_flow: LogoutFlow
+    token_provider: TokenProvider
+    upstream_client: UpstreamClient
+    pipeline: Pipeline
+    housekeeping: Housekeeping
+    metrics: Metrics
+    clock: Callable[[], float]
+
+
+def build_services(
+    configuration: Configuration,
+    *,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Services:
+    """Opens the store and the keys; calls no other machine, so that a start succeeds while they are down.
+
+    Raises `KeyFileError`, `KeyStoreError`, `StoreUnavailableError` or `OSError` for files that cannot be used.
+    """
+    settings = configuration.settings
+    metrics = Metrics(metrics_module.shared_directory)
+    state_store = DirectoryStateStore(Path(settings.session.directory), clock)
+    key_ring = load_or_create_key_ring(_choose_key_file(settings))
+    key_store = load_or_create_key_store(Path(settings.keys.directory), algorithm=settings.keys.algorithm, clock=clock)
+    session_store = SessionStore(state_store, settings=settings.session, clock=clock)
+    token_store = TokenStore(state_store, key_ring)
+    oidc_client = OidcClient(
+        settings.oidc,
+        http=ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file),
+        clock=clock,
+        allow_http=settings.environment == "development",
+    )
+    token_provider = TokenProvider(
+        oidc_client=oidc_client,
+        token_store=token_store,
+        state_store=state_store,
+        refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
+        idp_timeout_seconds=settings.oidc.timeout_seconds,
+        clock=clock,
+    )
+    upstream_client = UpstreamClient(configuration.services, monotonic)
+    return Services(
+        configuration=configuration,
+        state_store=state_store,
+        key_ring=key_ring,
+        key_store=key_store,
+        session_store=session_store,
+        token_store=token_store,
+        oidc_client=oidc_client,
+        login_flow=LoginFlow(
+            configuration,
+            oidc_client=oidc_client,
+            state_store=state_store,
+            key_ring=key_ring,
+            session_store=session_store,
+            token_store=token_store,
+            clock=clock,
+        ),
+        logout_flow=LogoutFlow(
+            settings,
+            oidc_client=oidc_client,
+            state_store=state_store,
+            key_ring=key_ring,
+            session_store=session_store,
+            token_store=token_store,
+        ),
+        token_provider=token_provider,
+        upstream_client=upstream_client,
+        pipeline=Pipeline(
+            policy=GatewayPolicy.from_settings(settings),
+            route_table=configuration.route_table,
+            sessions=session_store,
+            tokens=token_provider,
+            upstream=upstream_client,
+            recorder=CallRecorder(metrics, monotonic),
+            clock=clock,
+            monotonic=monotonic,
+        ),
+        housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
+        metrics=metrics,
+        clock=clock,
+    )
+
+
+def build_session_interface(app: Flask, services: Services) -> StoreSessionInterface:
+    return StoreSessionInterface(app, services.session_store, settings=services.configuration.settings)
+
+
+def _choose_key_file(settings: Settings) -> Path:
+    """The one that seals tokens: the deployer's, or with the directory store one that is made beside it."""
+    if settings.tokens.data_key_file:
+        return Path(settings.tokens.data_key_file)
+    return build_default_key_file(Path(settings.session.directory))
