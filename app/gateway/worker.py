@@ -24,6 +24,7 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.errors import BadRequestError, BffError, HeadersTooLargeError, InternalError, UriTooLongError
+from app.core.headers import HeaderView, check_unrepeated_headers
 from app.core.problem import build_problem
 from app.observability import access, logs
 
@@ -86,6 +87,8 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         self._local.connection.request = req
+        # WSGI joins repeated lines with commas; here they can still be told apart.
+        check_unrepeated_headers(HeaderView(req.headers))
         try:
             # Not GeventWorker's: it swallows the kill at `graceful_timeout` and goes on to wait for a next request.
             AsyncWorker.handle_request(self, listener_name, req, sock, addr)
@@ -129,7 +132,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 
     # --- what gunicorn's parser refuses ---
 
-    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answers what never reached the application, and ends the connection."""
         if isinstance(exc, ssl.SSLError):
             return
@@ -141,21 +144,22 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         else:
             # The exception's text quotes the request; its class says enough.
             log.info("a request was refused by the parser", reason=type(exc).__name__)
-        started_at = time.time()
         status, headers, body = build_problem(error, request_id=request_id, login_url=None)
         headers = [*headers, ("X-Correlation-ID", request_id), ("Content-Length", str(len(body)))]
-        self._record(error, request_id, started_at, addr)
+        self._record(error, request_id, req, addr)
         _send_last_answer(client, HTTPStatus(status), headers, body)
 
-    def _record(self, error: BffError, request_id: str, started_at: float, addr: Any) -> None:
+    def _record(self, error: BffError, request_id: str, req: Any, addr: Any) -> None:
+        """One access line and its counts; `req` is None when not even a head could be read."""
+        method, path = (req.method, req.uri.partition("?")[0]) if req is not None else ("", "")
         self.services.metrics.count_refusal(error.code)
-        self.services.metrics.observe_call("", "", error.status, 0.0)
+        self.services.metrics.observe_call("", method, error.status, 0.0)
         access.record(
             access.AccessRecord(
-                time=started_at,
+                time=time.time(),
                 request_id=request_id,
-                method="",
-                path="",
+                method=method,
+                path=path,
                 route_id="",
                 status=error.status,
                 code=error.code,
@@ -187,6 +191,8 @@ class _HeadWait:
 
 def build_refusal(exc: BaseException) -> BffError:
     """Chooses the error of ours for what gunicorn raised; never quotes the request."""
+    if isinstance(exc, BffError):
+        return exc
     if isinstance(exc, parse_errors.LimitRequestLine):
         return UriTooLongError()
     if isinstance(exc, parse_errors.LimitRequestHeaders):

@@ -30,6 +30,18 @@ class AuditEvent(StrEnum):
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - an event's name
 
 
+_REFUSALS = {
+    "access_denied": AuditEvent.ACCESS_DENIED,
+    "csrf_failed": AuditEvent.CSRF_REFUSED,
+    "insufficient_user_authentication": AuditEvent.ACCESS_REFUSED,
+    "rate_limited": AuditEvent.ACCESS_REFUSED,
+    "token_invalid": AuditEvent.ACCESS_REFUSED,
+    "unmapped": AuditEvent.ACCESS_REFUSED,
+    "unsafe_return_to": AuditEvent.ACCESS_REFUSED,
+}
+"""The refusals that are worth a line in the trail; that somebody is not logged in is not one."""
+
+
 class _FileSink:
     """Appends lines to a file, readable by its owner only; `reopen` follows a rotation."""
 
@@ -72,6 +84,13 @@ def record(event: str, **fields: object) -> None:
         # A full disk must not turn a logout into an error; the line goes where somebody may still see it.
         logs.get_logger(__name__).exception("the audit file cannot be written")
         lines.stdout.write(line)
+
+
+def record_refusal(error_code: str, **fields: object) -> None:
+    """Writes the event that belongs to an error of ours, if there is one."""
+    event = _REFUSALS.get(error_code)
+    if event is not None:
+        record(event, code=error_code, **fields)
 
 
 def reopen() -> None:

@@ -1,0 +1,105 @@
+"""Every error that reaches Flask becomes one of ours, and is answered here.
+
+Flask's session interface raises outside of views: what it raises arrives as `original_exception` of an
+InternalServerError, and is taken out again. Anything unforeseen is `internal_error`, logged without what it held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from app.core.cross_site import build_fetch_metadata, is_navigation
+from app.core.errors import (
+    BadRequestError,
+    BffError,
+    BodyTooLargeError,
+    HeadersTooLargeError,
+    InternalError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    UriTooLongError,
+)
+from app.core.headers import HeaderView
+from app.core.problem import build_problem
+from app.observability import audit, logs
+
+if TYPE_CHECKING:
+    from app.wiring import Services
+
+log = logs.get_logger(__name__)
+
+RenderProblemPage = Callable[[BffError, str], str]
+"""Makes an HTML page of an error and its request id; put at `app.extensions["bff_problem_page"]` by who has pages."""
+
+_BY_STATUS: dict[int, type[BffError]] = {
+    413: BodyTooLargeError,
+    414: UriTooLongError,
+    431: HeadersTooLargeError,
+}
+
+
+def register(app: Flask, services: Services) -> None:
+    """Makes this the one place where errors of our own endpoints are answered."""
+    login_url = f"{services.configuration.settings.server.origin}/auth/login"
+    # Also under test, so that what is tested is what is answered.
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    # Flask would log exceptions a second time, refusals among them.
+    app.logger.disabled = True
+
+    def answer(error: Exception) -> Response:
+        g.bff_proxied = False
+        call = current_app.extensions["bff_get_call"]()
+        refusal = to_bff_error(error)
+        call.code = refusal.code
+        log_refusal(refusal, error)
+        services.metrics.count_refusal(refusal.code)
+        audit.record_refusal(refusal.code, client_address=call.client_address, path=call.path)
+        status, headers, body = build_problem(refusal, request_id=call.request_id, login_url=login_url)
+        page = render_page(refusal, call.path, call.request_id)
+        response = Response(page if page is not None else body, status=status)
+        response.headers.extend(headers)
+        response.headers["Content-Type"] = "application/problem+json" if page is None else "text/html; charset=utf-8"
+        return response
+
+    app.register_error_handler(Exception, answer)
+
+
+def to_bff_error(error: Exception) -> BffError:
+    """Returns the error of ours that stands for what Flask, werkzeug or our own code raised."""
+    if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):
+        return to_bff_error(error.original_exception)
+    if isinstance(error, BffError):
+        return error
+    if not isinstance(error, HTTPException):
+        return InternalError()
+    status = error.code or 500
+    if status == 405:
+        return MethodNotAllowedError(sorted(getattr(error, "valid_methods", None) or ()))
+    if status == 404 or status < 400:
+        # werkzeug redirects to another spelling of a path; here a path has one.
+        return RouteNotFoundError()
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]()
+    return BadRequestError() if status < 500 else InternalError()
+
+
+def log_refusal(refusal: BffError, error: Exception) -> None:
+    """Tells operators what the answer does not; ordinary refusals are in the access line already."""
+    cause = error.original_exception if isinstance(error, InternalServerError) else error
+    if isinstance(refusal, InternalError):
+        log.error("a call could not be answered", exc_info=cause, reason=refusal.internal_reason)
+    elif refusal.internal_reason or refusal.status >= 500:
+        log.warning("a call was refused", error_code=refusal.code, reason=refusal.internal_reason)
+
+
+def render_page(refusal: BffError, path: str, request_id: str) -> str | None:
+    """Returns a page when a browser is to show the answer, None when a program reads it."""
+    render: RenderProblemPage | None = current_app.extensions.get("bff_problem_page")
+    if render is None or not path.startswith("/auth/"):
+        return None
+    metadata = build_fetch_metadata(HeaderView(request.headers.items()))
+    return render(refusal, request_id) if is_navigation(request.method, metadata) else None
