@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from app.core.routes import RouteTable, Service
 from app.settings.schema import IdpEntry, PdpFile, Settings
-
-if TYPE_CHECKING:
-    from app.core.routes import RouteTable, Service
 
 
 @dataclass(frozen=True, slots=True)

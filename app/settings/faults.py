@@ -23,7 +23,8 @@ class Fault:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.key or 'the file'}: found {self.found}; wanted {self.wanted}"
+        where = f"{self.place}: {self.key}" if self.key else self.place
+        return f"{where}: found {self.found}; wanted {self.wanted}"
 
 
 class ConfigurationError(Exception):

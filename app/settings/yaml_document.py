@@ -75,7 +75,7 @@ class _Builder:
         if node.tag not in _DATA_TAGS:
             raise YamlSyntaxError(_line_of(node), "plain YAML without tags")
         try:
-            return self.constructor.construct_object(node)  # type: ignore[no-untyped-call]
+            return self.constructor.construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
             raise YamlSyntaxError(_line_of(node), "a number that can be read") from error
 

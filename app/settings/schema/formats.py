@@ -10,6 +10,8 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from app.core import routes
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LITERAL = r"[A-Za-z0-9\-._~!$&'()+,=:@]"
@@ -186,44 +188,41 @@ def parse_route_id(value: str) -> str:
 
 
 def parse_route_path(value: str) -> str:
-    """A client path: literal segments, `{name}` segments, and `*` as the last one.
-
-    Literals hold neither `%` nor `;`: matching is on raw bytes, so a second spelling would never be matched.
-    """
-    wanted = "a path such as /api/crud/*: segments of plain characters or {name}, and * only as the last one"
-    segments = value.split("/")
-    if segments[0] or len(segments) < 2:
-        raise ValueError(wanted)
-    body, last = segments[1:-1], segments[-1]
-    names = [match[1] for match in map(_PLACEHOLDER.fullmatch, segments) if match]
-    if not all(map(_is_route_segment, body)) or not (last in ("", "*") or _is_route_segment(last)):
-        raise ValueError(wanted)
-    if len(names) != len(set(names)) or "path" in names:
-        raise ValueError("names that occur once each, none of them {path}, which stands for what * catches")
+    """A client path, as the route table takes it apart."""
+    try:
+        routes.parse_route_path(value)
+    except ValueError as error:
+        raise ValueError(f"a path that routes can have: {error}") from error
     return value
-
-
-def _is_route_segment(segment: str) -> bool:
-    if _PLACEHOLDER.fullmatch(segment):
-        return True
-    return bool(_SEGMENT.fullmatch(segment)) and segment not in (".", "..")
 
 
 def parse_upstream_path(value: str) -> str:
-    """The backend's path as a template; a placeholder is always a whole segment, so no value can form a dot segment."""
+    """The backend's path as a template, in which no value can form a dot segment.
+
+    `{path}` may be empty or hold slashes, so it is always a whole segment.
+    """
     if not value:
         return value
-    segments = value.split("/")
-    if segments[0] or len(segments) < 2 or not all(map(_is_route_segment, segments[1:-1])):
-        raise ValueError("a path such as /forms/{path}, where each {placeholder} is a whole segment")
-    if segments[-1] and not _is_route_segment(segments[-1]):
-        raise ValueError("a path such as /forms/{path}, where each {placeholder} is a whole segment, without query")
+    start, *segments = value.split("/")
+    if segments and not segments[-1]:
+        segments.pop()
+    if start or "/" not in value or not all(map(_is_template_segment, segments)):
+        raise ValueError(
+            "a path such as /forms/{path}: plain characters and {name}s, {path} as a whole segment, no query"
+        )
     return value
+
+
+def _is_template_segment(segment: str) -> bool:
+    if _PLACEHOLDER.fullmatch(segment):
+        return True
+    literal = _PLACEHOLDER.sub("", segment)
+    return bool(_SEGMENT.fullmatch(literal)) and bool(literal.strip(".")) and "{path}" not in segment
 
 
 def find_placeholders(template: str) -> list[str]:
     """The names in `{…}`, in their order."""
-    return _PLACEHOLDER.findall(template)
+    return [match[1] for match in _PLACEHOLDER.finditer(template)]
 
 
 def is_loopback_host(host: str) -> bool:

@@ -60,8 +60,8 @@ class TokenEntry(StrictModel):
 class BreakerEntry(StrictModel):
     """When a failing service is left alone for a while."""
 
-    failures: Amount = 5
-    """Failures in a row that open the breaker."""
+    failures: Count = 5
+    """Failures in a row that open the breaker; 0: it never opens."""
     reset_seconds: Timeout = 30
     """How long the service is then left alone."""
 

@@ -334,6 +334,8 @@ class LoggingSettings(StrictModel):
 class Settings(StrictModel):
     """All of `settings.yaml`, defaults and environment applied."""
 
+    stand_ins: ClassVar[Mapping[str, object]] = {"server": {}, "oidc": {}}
+
     environment: Annotated[Literal["production", "development"], PlainText] = "production"
     """production refuses an http `public_url` or `issuer`; development allows both on loopback."""
     server: ServerSettings

@@ -1,0 +1,26 @@
+"""Checks over several keys. `check_…(draft)` yields what is wrong, `warn_…(draft)` what is only doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from app.settings.checks.credentials import check_client, check_other_secrets
+from app.settings.checks.deployment import check_deployment, warn_of_deployment
+from app.settings.checks.draft import Draft
+from app.settings.checks.named_files import check_named_files
+from app.settings.checks.route_entries import check_routes, warn_of_routes
+from app.settings.checks.services import check_services, warn_of_services
+from app.settings.checks.times import check_times
+from app.settings.findings import Finding
+
+CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
+    check_deployment,
+    check_client,
+    check_other_secrets,
+    check_times,
+    check_named_files,
+    check_services,
+    check_routes,
+)
+
+WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (warn_of_deployment, warn_of_services, warn_of_routes)

@@ -1,0 +1,100 @@
+"""Secrets that are missing, weak, or left as they were in an example."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from app.settings.checks.draft import Draft
+from app.settings.findings import Finding
+from app.settings.schema.formats import is_loopback_host
+
+MIN_SECRET_LENGTH = 16
+_MIN_DISTINCT_CHARACTERS = 6
+_PLACEHOLDERS = ("changeme", "changethis", "replaceme", "replacewith", "placeholder", "password", "insertyour")
+_PLACEHOLDER_STARTS = ("your", "example", "todo", "xxxx")
+DEVELOPMENT_MARK = "developmentonly"
+"""Marks a secret that is good for nothing but a provider on the developer's own machine."""
+
+
+def find_weakness(secret: str) -> str:
+    """What is wanted instead of this secret; empty: nothing is wrong with it."""
+    letters = re.sub(r"[^a-z0-9]", "", secret.lower())
+    if len(secret) < MIN_SECRET_LENGTH:
+        return f"at least {MIN_SECRET_LENGTH} random characters"
+    if any(word in letters for word in _PLACEHOLDERS) or letters.startswith(_PLACEHOLDER_STARTS):
+        return "a random secret, not a placeholder from an example"
+    if len(set(secret)) < _MIN_DISTINCT_CHARACTERS:
+        return "a random secret"
+    return ""
+
+
+def check_client(draft: Draft) -> Iterator[Finding]:
+    """The BFF as a client of the identity provider."""
+    oidc = draft.settings.oidc
+    if not oidc.client_id and not oidc.dcr.enabled:
+        yield draft.in_settings("oidc", "client_id", wanted="the client's id, or oidc.dcr.enabled: true")
+    if oidc.client_auth != "private_key_jwt":
+        yield from _check_client_secret(draft)
+    if "openid" not in oidc.scopes:
+        yield draft.in_settings("oidc", "scopes", wanted="a list with openid in it: without it there is no ID token")
+
+
+def _check_client_secret(draft: Draft) -> Iterator[Finding]:
+    oidc = draft.settings.oidc
+    secret = oidc.client_secret.get_secret_value()
+    if not secret:
+        if not oidc.dcr.enabled:
+            wanted = f"a secret, which {oidc.client_auth} needs: client_secret or client_secret_file"
+            yield draft.in_settings("oidc", "client_secret", wanted=wanted)
+        return
+    wanted = find_weakness(secret)
+    if not wanted and DEVELOPMENT_MARK in re.sub(r"[^a-z]", "", secret.lower()) and not _is_on_this_machine(draft):
+        wanted = "the client's real secret: this one is for development with a provider on loopback"
+    if wanted:
+        yield draft.in_settings("oidc", "client_secret", wanted=wanted)
+
+
+def _is_on_this_machine(draft: Draft) -> bool:
+    host = urlsplit(draft.settings.oidc.issuer).hostname or ""
+    return draft.settings.environment == "development" and is_loopback_host(host)
+
+
+def check_other_secrets(draft: Draft) -> Iterator[Finding]:
+    yield from _check_decision_point(draft)
+    for index, idp in enumerate(draft.idps.idps):
+        secret = idp.client_secret.get_secret_value()
+        if secret and (wanted := find_weakness(secret)):
+            yield draft.in_idps("idps", index, "client_secret", wanted=wanted)
+    if draft.settings.session.store == "redis":
+        yield from _check_redis(draft)
+
+
+def _check_decision_point(draft: Draft) -> Iterator[Finding]:
+    connection = draft.pdp.connection
+    needed: tuple[str, ...] = ()
+    if connection.auth == "api_key":
+        needed = ("api_key",)
+    elif connection.auth == "client_credentials":
+        needed = ("client_id", "client_secret", "token_url")
+    for name in needed:
+        value = getattr(connection, name)
+        is_secret = not isinstance(value, str)
+        text = value.get_secret_value() if is_secret else value
+        if not text:
+            yield draft.in_pdp("connection", name, wanted=f"a value: connection.auth {connection.auth} needs it")
+        elif is_secret and (wanted := find_weakness(text)):
+            yield draft.in_pdp("connection", name, wanted=wanted)
+
+
+def _check_redis(draft: Draft) -> Iterator[Finding]:
+    url = draft.settings.session.redis_url.get_secret_value()
+    if not url.startswith(("redis://", "rediss://", "redis+sentinel://", "redis+cluster://")):
+        yield draft.in_settings(
+            "session", "redis_url", wanted="redis://, rediss://, redis+sentinel:// or redis+cluster://"
+        )
+    if not draft.settings.tokens.data_key_file:
+        yield draft.in_settings(
+            "tokens", "data_key_file", wanted="a key file, which every machine that shares Redis needs"
+        )

@@ -1,0 +1,101 @@
+"""What the schema knows and this version cannot do yet.
+
+Such a value is refused at start, never ignored. The table is meant to shrink: whoever builds a part takes its line out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from app.settings.checks.draft import Draft
+from app.settings.findings import Finding, tell_value
+from app.settings.sources import IDPS, ROUTES, SETTINGS
+from app.settings.yaml_document import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """One key of which only some values work so far."""
+
+    file: str
+    key: str
+    """Dotted; `[]` stands for every item of a list, `*` for every name."""
+    is_built: Callable[[object], bool]
+    built: str
+    """What works, for people."""
+
+
+def only(*values: object) -> tuple[Callable[[object], bool], str]:
+    return (lambda value: value in values), " or ".join(tell_value(value) for value in values)
+
+
+NOTHING: tuple[Callable[[object], bool], str] = (lambda value: not value), "nothing"
+AT_MOST_ONE: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, tuple) and len(value) < 2), "one"
+
+UNBUILT = (
+    # other ways to prove who the BFF is, and to bind tokens
+    Unbuilt(SETTINGS, "oidc.client_auth", *only("client_secret_basic", "client_secret_post")),
+    Unbuilt(SETTINGS, "oidc.assertion_audience", *only("issuer")),
+    Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
+    Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
+    Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),
+    # back-channel logout
+    Unbuilt(SETTINGS, "oidc.allow_untyped_logout_token", *only(False)),
+    # Redis
+    Unbuilt(SETTINGS, "session.store", *only("filesystem")),
+    Unbuilt(SETTINGS, "keys.store", *only("directory")),
+    # rotation of our own keys
+    Unbuilt(SETTINGS, "keys.rotate_after_days", *only(30)),
+    Unbuilt(SETTINGS, "keys.publish_ahead_seconds", *only(3600)),
+    Unbuilt(SETTINGS, "keys.retire_after_days", *only(60)),
+    # sessions and limits
+    Unbuilt(SETTINGS, "session.max_per_user", *only(0)),
+    Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
+    Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
+    # several origins and files of our own
+    Unbuilt(SETTINGS, "server.allowed_hosts", *NOTHING),
+    Unbuilt(SETTINGS, "frontends", *NOTHING),
+    # authorization
+    Unbuilt(SETTINGS, "authz.default", *only("none")),
+    Unbuilt(SETTINGS, "authz.validation_strict", *only(True)),
+    Unbuilt(SETTINGS, "authz.default_mapping_enabled", *only(False)),
+    Unbuilt(ROUTES, "routes[].authz", *only(None, "none")),
+    Unbuilt(ROUTES, "routes[].authz_map", *NOTHING),
+    Unbuilt(ROUTES, "routes[].max_age_seconds", *only(0)),
+    Unbuilt(ROUTES, "routes[].acr_values", *NOTHING),
+    Unbuilt(ROUTES, "forward_auth", *NOTHING),
+    # bearer tokens, user tokens for other audiences
+    Unbuilt(ROUTES, "routes[].auth", *only("session", "none")),
+    Unbuilt(IDPS, "idps", *NOTHING),
+    Unbuilt(ROUTES, "services.*.token.mode", *only("none", "client_credentials", "user")),
+    # the data plane
+    Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
+    Unbuilt(ROUTES, "routes[].websocket", *only(False)),
+    # administration and audit
+    Unbuilt(SETTINGS, "admin.token_file", *NOTHING),
+    Unbuilt(SETTINGS, "logging.audit_sink", *only("stdout")),
+)
+
+
+def check_unbuilt(draft: Draft) -> Iterator[Finding]:
+    models = {SETTINGS: draft.settings, ROUTES: draft.routes, IDPS: draft.idps}
+    for unbuilt in UNBUILT:
+        steps = tuple(unbuilt.key.replace("[]", ".[]").split("."))
+        for path, value in _find_values(models[unbuilt.file], steps, ()):
+            if not unbuilt.is_built(value):
+                found = draft.findings.tell(unbuilt.file, path, value)
+                yield Finding(unbuilt.file, path, found, f"{unbuilt.built}: more is not built yet in this version")
+
+
+def _find_values(value: object, steps: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    if not steps:
+        yield path, value
+    elif steps[0] == "[]" and isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _find_values(item, steps[1:], (*path, index))
+    elif steps[0] == "*" and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _find_values(item, steps[1:], (*path, name))
+    else:
+        yield from _find_values(getattr(value, steps[0]), steps[1:], (*path, steps[0]))
