@@ -1,4 +1,4 @@
-"""What pages of other sites can do with a logged-in user's browser: nothing (B1, B2, L13); and what allowed ones can."""
+"""What pages of other sites can do with a logged-in browser: nothing (B1, B2, L13); and what allowed ones can."""
 
 from __future__ import annotations
 

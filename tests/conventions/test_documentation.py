@@ -57,7 +57,7 @@ def test_the_ten_lines_of_the_readme_are_a_working_route(tmp_path: Path) -> None
     configuration = load_configuration(tmp_path, environ={})
     match = configuration.route_table.match("/api/orders/17")
     assert match is not None
-    assert match.route.target_service == "orders_service"
+    assert match.route.service.name == "orders_service"
 
 
 def test_no_lock_file_names_a_package_registry() -> None:
