@@ -56,6 +56,10 @@ class OidcClient:
         """Returns the provider's metadata; raises `IdpUnavailableError` while there is none."""
         return self._metadata.get()
 
+    def find_metadata(self) -> ProviderMetadata | None:
+        """Returns the provider's metadata if it can be had without asking the provider."""
+        return self._metadata.find_cached()
+
     def fetch_authorization_url(self, request: AuthorizationRequest) -> str:
         """Returns where to send the browser, after pushing the request there if that is to be done (RFC 9126)."""
         metadata = self.get_metadata()

@@ -70,6 +70,11 @@ class BffSession(ServerSideSession):  # type: ignore[misc]  # the package has no
             self._is_loaded = True
         return self._record
 
+    @property
+    def loaded_record(self) -> SessionRecord | None:
+        """The session as far as this request has looked already; does not look by itself."""
+        return self._record
+
     def start(self, session_id: str, record: SessionRecord) -> None:
         """Gives the browser the cookies of a session that `SessionStore.create` made."""
         self.started_id, self.has_been_ended = session_id, False
