@@ -1,0 +1,25 @@
+"""The `bff` command."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from app.cli.config import config
+
+
+def _find_version() -> str:
+    try:
+        return version("bff-server")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_find_version(), prog_name="bff")
+def main() -> None:
+    """Look after a BFF: its configuration, and what runs on it."""
+
+
+main.add_command(config)

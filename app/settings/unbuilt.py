@@ -72,9 +72,8 @@ UNBUILT = (
     # the data plane
     Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
-    # administration and audit
+    # administration
     Unbuilt(SETTINGS, "admin.token_file", *NOTHING),
-    Unbuilt(SETTINGS, "logging.audit_sink", *only("stdout")),
 )
 
 

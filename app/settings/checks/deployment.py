@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from app.core.cookies import is_own_cookie_name
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
 from app.settings.schema.formats import is_loopback_host
@@ -35,7 +36,7 @@ def _check_schemes(draft: Draft) -> Iterator[Finding]:
 
 def _check_cookie(draft: Draft) -> Iterator[Finding]:
     cookie, server = draft.settings.session.cookie, draft.settings.server
-    if cookie.name.lower().startswith(("bff_csrf", "bff_login")):
+    if is_own_cookie_name(cookie.name, session_cookie=""):
         yield draft.in_settings("session", "cookie", "name", wanted="a name that no other cookie of the BFF has")
     if not cookie.domain:
         return

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.settings.checks.draft import Draft
+from app.settings.checks.draft import Draft, value_at
 from app.settings.findings import Finding
 
+_KEY_BYTES = 32
+_LARGEST_KEY_FILE_BYTES = 64 * 1024
 _WANTED = "a file that can be read"
 
 
@@ -20,11 +24,12 @@ def check_named_files(draft: Draft) -> Iterator[Finding]:
         ("admin", "token_file"),
     ]
     for path in named:
-        section: object = settings
-        for step in path:
-            section = getattr(section, step)
-        if not _is_readable(str(section)):
+        if not _is_readable(str(value_at(settings, path))):
             yield draft.in_settings(*path, wanted=_WANTED)
+    key_file = settings.tokens.data_key_file
+    if key_file and _is_readable(key_file) and not _holds_data_keys(Path(key_file)):
+        wanted = "a file of keys, each 32 random bytes in base64 on a line of its own (openssl rand -base64 32)"
+        yield draft.in_settings("tokens", "data_key_file", wanted=wanted)
     if not _is_readable(draft.pdp.connection.ca_file):
         yield draft.in_pdp("connection", "ca_file", wanted=_WANTED)
     for name, service in draft.routes.services.items():
@@ -40,4 +45,13 @@ def _is_readable(path: str) -> bool:
         with Path(path).open("rb"):
             return True
     except (OSError, ValueError):
+        return False
+
+
+def _holds_data_keys(path: Path) -> bool:
+    """Whether every line is a key by its form; who opens the file later judges it more closely."""
+    try:
+        lines = [line for line in path.read_bytes()[:_LARGEST_KEY_FILE_BYTES].splitlines() if line.strip()]
+        return bool(lines) and all(len(base64.b64decode(line.strip(), validate=True)) == _KEY_BYTES for line in lines)
+    except binascii.Error:
         return False

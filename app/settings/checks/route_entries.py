@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 
+from app.core.cookies import is_own_cookie_name
 from app.core.routes import parse_route_path
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
@@ -14,7 +14,6 @@ from app.settings.schema.formats import find_placeholders
 from app.settings.sources import ROUTES
 
 _USER_TOKENS = ("user", "resource", "exchange")
-_OWN_COOKIE = re.compile(r"bff_(csrf|login)", re.IGNORECASE)
 
 
 def check_routes(draft: Draft) -> Iterator[Finding]:
@@ -102,10 +101,10 @@ def _check_mapping(draft: Draft, index: int, route: RouteEntry) -> Iterator[Find
 def _check_rest(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:
     if not route.methods:
         yield draft.in_routes("routes", index, "methods", wanted="at least one method")
-    session_cookie = draft.settings.session.cookie.name.lower()
+    session_cookie = draft.settings.session.cookie.name
     for key in ("request_cookies", "response_cookies"):
         for place, name in enumerate(getattr(route, key)):
-            if name.lower() == session_cookie or _OWN_COOKIE.match(name):
+            if is_own_cookie_name(name, session_cookie):
                 wanted = "the name of a backend's cookie: the BFF's own never pass"
                 yield draft.in_routes("routes", index, key, place, wanted=wanted)
 

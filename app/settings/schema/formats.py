@@ -163,6 +163,13 @@ def parse_cookie_name(value: str) -> str:
     return value
 
 
+def parse_backend_cookie_name(value: str) -> str:
+    """The name of a backend's cookie, which may have a prefix."""
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("a cookie name")
+    return value
+
+
 def parse_header_name(value: str) -> str:
     if not _TOKEN.fullmatch(value) or value.lower() in _FRAMING_HEADERS:
         raise ValueError("a header name, and none that frames or describes the message")

@@ -14,8 +14,8 @@ from pydantic import AfterValidator
 
 from app.core.routes import PathOption, TokenMode
 from app.settings.schema.formats import (
+    parse_backend_cookie_name,
     parse_base_url,
-    parse_cookie_name,
     parse_host_name,
     parse_method,
     parse_rate,
@@ -41,7 +41,7 @@ from app.settings.schema.values import (
 
 BaseUrl = Annotated[FilledText, AfterValidator(parse_base_url)]
 Method = Annotated[FilledText, AfterValidator(parse_method)]
-CookieName = Annotated[FilledText, AfterValidator(parse_cookie_name)]
+CookieName = Annotated[FilledText, AfterValidator(parse_backend_cookie_name)]
 ServiceName = Annotated[FilledText, AfterValidator(parse_service_name)]
 Rate = Annotated[Text, AfterValidator(parse_rate)]
 
