@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, request, session
 
 from app.core.client_address import get_client_address
 from app.core.errors import AmbiguousPathError, MethodNotAllowedError, RouteNotFoundError, UnknownHostError
@@ -204,5 +204,5 @@ def guard_body(timeout_seconds: float) -> None:
 
 def find_user() -> tuple[str | None, str | None]:
     """Returns user id and session reference if the call has looked at its session; does not look by itself."""
-    record = g.get("bff_session_record")
+    record = getattr(session, "loaded_record", None)
     return (record.user_id, record.reference) if record is not None else (None, None)
