@@ -1,0 +1,246 @@
+"""Login, logout and the session as a browser sees them. Thin: the flows decide, this translates.
+
+`/auth/…` are pages and redirects, `/api/auth/…` are for scripts. Nothing here answers a script with a redirect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from flask import Blueprint, Response, after_this_request, current_app, g, jsonify, request
+
+from app.blueprints.pages import build_page, register_problem_pages
+from app.core.cookies import find_cookie_values
+from app.core.cross_site import (
+    FetchMetadata,
+    build_csrf_token,
+    build_fetch_metadata,
+    check_cross_site,
+    check_csrf_token,
+)
+from app.core.errors import (
+    BadRequestError,
+    BffError,
+    MethodNotAllowedError,
+    NotAuthenticatedError,
+    SessionExpiredError,
+)
+from app.core.headers import HeaderView
+from app.core.own_endpoints import needs_cross_site_check
+from app.observability import audit
+from app.services.login_flow import ClaimedLogin, LoginDone
+from app.services.return_addresses import check_return_address
+from app.services.session_store import SessionRecord
+from app.services.session_store.flask_interface import get_session
+
+if TYPE_CHECKING:
+    from app.wiring import Services
+
+MAX_FORM_BYTES = 16 * 1024
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
+blueprint = Blueprint("auth", __name__)
+register_problem_pages(blueprint)
+
+
+def get_services() -> Services:
+    """Returns the services of this application."""
+    return cast("Services", current_app.extensions["bff"])
+
+
+@blueprint.before_request
+def apply_cross_site_rule() -> None:
+    """Refuses calls from pages that may not make them, before anything is looked at."""
+    if request.method == "OPTIONS" or not needs_cross_site_check(request.method, request.path):
+        return
+    settings = get_services().configuration.settings
+    check_cross_site(
+        request.method,
+        get_fetch_metadata(),
+        own_origin=settings.server.origin,
+        allow_origins=settings.cors.allow_origins,
+    )
+
+
+@blueprint.get("/auth/login")
+def start_login() -> Response:
+    """Sends the browser to the identity provider."""
+    start = get_services().login_flow.start(
+        request.args.items(multi=True),
+        cookies=request.cookies,
+        live_session_id=get_session().session_id,
+        client_address=g.bff_call.client_address,
+    )
+    return build_redirect(302, start.redirect_url, start.set_cookies)
+
+
+@blueprint.get("/auth/callback")
+def finish_login() -> Response:
+    """Takes the identity provider's answer and ends the login, one way or the other."""
+    refuse_head()
+    services = get_services()
+    try:
+        claimed = services.login_flow.claim(request.args.items(multi=True), find_cookies)
+        close_attempt(claimed)
+        done = services.login_flow.finish(
+            claimed, presented_session_id=get_session().session_id, device=request.headers.get("User-Agent", "")
+        )
+    except BffError as error:
+        services.metrics.count_login("failed")
+        audit.record("login.failed", code=error.code, reason=error.internal_reason)
+        raise
+    services.metrics.count_login("completed")
+    get_session().start(done.session_id, done.record)
+    return build_login_answer(done)
+
+
+@blueprint.get("/auth/logout")
+def show_logout() -> Response:
+    """Shows one button. Ends nothing: an image or a link can make a browser come here (L13)."""
+    settings = get_services().configuration.settings
+    return_to = request.args.get("return_to", "")
+    if return_to:
+        check_return_address(return_to, settings)
+    session_id = get_session().session_id
+    if session_id is None and get_fetch_metadata().site == "cross-site":
+        # A link on another site led here, so the Strict cookie stayed behind; a step from our own page brings it.
+        return build_page("moving_on.html", {"title": "Log out", "address": "/auth/logout"})
+    if session_id is None:
+        return build_page("logged_out.html", {})
+    return build_page(
+        "logout.html", {"csrf_token": build_csrf_token(session_id), "return_to": return_to}, has_form=True
+    )
+
+
+@blueprint.post("/auth/logout")
+def end_session() -> Response:
+    """Ends the session; a form is answered with a redirect, a script with JSON."""
+    session, services = get_session(), get_services()
+    is_form = request.mimetype in FORM_TYPES
+    form = read_form() if is_form else {}
+    session_id = session.session_id
+    if session_id is not None:
+        presented = request.headers.get("X-CSRF-Token") or form.get("csrf_token")
+        check_csrf_token(request.method, session_id, presented)
+    return_to = form.get("return_to") or request.args.get("return_to", "")
+    done = services.logout_flow.end(session_id, return_to=return_to)
+    session.end()
+    services.metrics.count_logout()
+    if is_form:
+        return build_redirect(303, done.logout_url or done.return_to or "/auth/logged-out")
+    return jsonify(logout_url=done.logout_url)
+
+
+@blueprint.get("/auth/logout/continue")
+def continue_logout() -> Response:
+    """Spends a logout ticket and goes on to the identity provider. No script can read this redirect."""
+    refuse_head()
+    return build_redirect(302, get_services().logout_flow.continue_(request.args.get("ticket", "")))
+
+
+@blueprint.get("/auth/logged-out")
+def show_logged_out() -> Response:
+    """Where the identity provider returns to: goes on to where the logout said, or says that it is done."""
+    refuse_head()
+    return_to = get_services().logout_flow.logged_out(request.args.get("state", ""))
+    return build_redirect(302, return_to) if return_to else build_page("logged_out.html", {})
+
+
+@blueprint.get("/api/auth/session")
+@blueprint.get("/auth/session", endpoint="tell_session_alias")
+def tell_session() -> Response:
+    """Tells a script who is logged in; counts as activity unless it says `slide=false`."""
+    return build_session_answer(slides=request.args.get("slide", "").lower() not in ("false", "0"))
+
+
+@blueprint.post("/api/auth/session/refresh")
+def refresh_session() -> Response:
+    """Keeps the session alive; the same answer as `tell_session`."""
+    session_id = get_session().session_id
+    if session_id is not None:
+        check_csrf_token(request.method, session_id, request.headers.get("X-CSRF-Token"))
+    return build_session_answer(slides=True)
+
+
+def build_session_answer(*, slides: bool) -> Response:
+    """Answers 200 with the user, or raises 401 with `authenticated: false`."""
+    session_id, record = require_session()
+    store = get_services().session_store
+    if slides:
+        record = store.touch(session_id, record)
+    now = get_services().clock()
+    return jsonify(
+        authenticated=True,
+        user=build_user(record, get_services().configuration.settings.session.user_claims),
+        expires_in=store.expires_in(record, now),
+        absolute_expires_in=store.absolute_expires_in(record, now),
+        csrf_token=build_csrf_token(session_id),
+    )
+
+
+def require_session() -> tuple[str, SessionRecord]:
+    """Returns the live session and its id; raises 401 in the shape that this endpoint promises."""
+    session = get_session()
+    record, session_id = session.record, session.session_id
+    if session_id is None:
+        raise NotAuthenticatedError(members={"authenticated": False})
+    if record is None:
+        raise SessionExpiredError(members={"authenticated": False})
+    return session_id, record
+
+
+def build_user(record: SessionRecord, user_claims: Sequence[str]) -> dict[str, object]:
+    """Returns what a page may know about its user. No claim can stand in for the id."""
+    return {**{name: record.claims[name] for name in user_claims if name in record.claims}, "id": record.user_id}
+
+
+def close_attempt(claimed: ClaimedLogin) -> None:
+    """Takes the login's cookie away with whatever is answered, and lets a refusal lead back to the same place."""
+    g.bff_try_again_return_to = claimed.return_to
+
+    @after_this_request
+    def remove_login_cookie(response: Response) -> Response:
+        response.headers.add("Set-Cookie", claimed.cookie_removal)
+        return response
+
+
+def build_login_answer(done: LoginDone) -> Response:
+    """Goes on to where the user wanted to go."""
+    if done.needs_page:
+        return build_page("moving_on.html", {"title": "You are logged in", "address": done.return_to})
+    return build_redirect(303, done.return_to)
+
+
+def build_redirect(status: int, address: str, set_cookies: Sequence[str] = ()) -> Response:
+    """Returns a redirect without a body, which would repeat the address."""
+    response = Response(status=status)
+    response.headers["Location"] = address
+    del response.headers["Content-Type"]
+    for line in set_cookies:
+        response.headers.add("Set-Cookie", line)
+    return response
+
+
+def get_fetch_metadata() -> FetchMetadata:
+    """Returns what the browser says about where the request comes from."""
+    return build_fetch_metadata(HeaderView(request.headers.items()))
+
+
+def find_cookies(name: str) -> list[str]:
+    """Returns every value that a cookie of this name came with."""
+    return find_cookie_values([request.environ.get("HTTP_COOKIE", "")], name)
+
+
+def read_form() -> dict[str, str]:
+    """Returns the fields of a small form; raises `BadRequestError` when one is there twice."""
+    request.max_content_length = MAX_FORM_BYTES
+    if any(len(values) > 1 for _, values in request.form.lists()):
+        raise BadRequestError("A field of the form is there twice.")
+    return request.form.to_dict()
+
+
+def refuse_head() -> None:
+    """A HEAD, which link checkers and previews send, must not use up what is good once."""
+    if request.method == "HEAD":
+        raise MethodNotAllowedError(["GET"])
