@@ -6,7 +6,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# setuptools warns that a folder named like a package may shadow it; here it is the package.
+PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 
 # A stamp file is newer than what it was made from, so that a second run has nothing to do.
 PYTHON_READY := $(VENV)/.ready
