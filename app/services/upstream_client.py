@@ -80,6 +80,10 @@ class UpstreamClient:
         upstream.breaker.succeed(is_trial)
         return response
 
+    def count_connections(self, service: Service) -> int:
+        """Returns how many connections to the service are open, in use or idle."""
+        return self._upstreams[service.name].count_connections()
+
     def close(self) -> None:
         """Closes idle connections; those in use are closed as their calls end. Calls can still be made."""
         for upstream in self._upstreams.values():
@@ -114,6 +118,9 @@ class _Upstream:
             retries_left -= 1
             is_retry = True
             turn += 1
+
+    def count_connections(self) -> int:
+        return sum(pool.open_connections for _, pool in self._members)
 
     def close(self) -> None:
         for _, pool in self._members:

@@ -74,7 +74,8 @@ class Exchange:
             except OSError as error:
                 raise self._judge_loss(error) from error
             self._take(received)
-            if limits is self._limits or interim_answers != self._interim_answers:
+            is_new_answer = limits is self._limits or interim_answers != self._interim_answers
+            if self._head is None and is_new_answer:
                 # A head that comes in drops must not reset the clock with each of them.
                 limits = self._limits.begin_last_wait()
         return self._head, self._received

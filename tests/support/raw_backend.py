@@ -1,12 +1,14 @@
 """A backend on a raw socket: it records every byte that it gets and plays back whatever bytes a test scripts.
 
-It knows just enough HTTP to find the end of a request, so it can answer in ways that no real server would. A script is a function that is
-called once per connection with a `Conversation`; `answering(...)` makes the common ones. Under gevent the threads are greenlets.
+It knows just enough HTTP to find the end of a request, so it can answer in ways that no real server would. A script
+is a function that is called once per connection with a `Conversation`; `answering(...)` makes the common ones. Under
+gevent the threads are greenlets.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -91,6 +93,17 @@ class Conversation:
         while self.receive():
             pass
 
+    def receive_unread(self) -> bytes:
+        """Returns what came behind the head that was read last; then the socket may be read directly."""
+        unread, self._unread = self._unread, b""
+        return unread
+
+    def stop_reading(self) -> None:
+        """Holds the connection open without reading from it, until the other end or the test is done with it."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLHUP | select.POLLRDHUP)
+        poll.poll(WAIT_SECONDS * 1000)
+
     def _read_until(self, mark: bytes) -> bytes:
         received = b""
         while mark not in received:
@@ -121,7 +134,8 @@ class Conversation:
 
 @dataclass
 class RawBackend:
-    """Listens on a free loopback port while entered. `recordings` holds the bytes of each connection, in order of arrival."""
+    """Listens on a free loopback port while entered. `recordings` holds the bytes of each connection, in order of
+    arrival."""
 
     script: Script
     tls_context: ssl.SSLContext | None = None
@@ -134,7 +148,7 @@ class RawBackend:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._connection_came = threading.Condition()
-        self._is_stopping = False
+        self._is_stopping = threading.Event()
 
     @property
     def port(self) -> int:
@@ -160,7 +174,7 @@ class RawBackend:
 
     def __exit__(self, *_: object) -> None:
         """Cuts what is still open, and tells of a script that failed."""
-        self._is_stopping = True
+        self._is_stopping.set()
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS).close()
         for connected_socket in list(self._sockets):
@@ -182,9 +196,9 @@ class RawBackend:
         thread.start()
 
     def _accept(self) -> None:
-        while not self._is_stopping:
+        while True:
             accepted, _ = self._listener.accept()
-            if self._is_stopping:
+            if self._is_stopping.is_set():
                 accepted.close()
                 return
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -224,7 +238,8 @@ class _RecordingConversation(Conversation):
 
 
 def answering(*answers: bytes, keep_open: bool = False) -> Script:
-    """Answers the requests of each connection with `answers` in turn, then closes; or, if `keep_open`, waits for the other end to."""
+    """Answers the requests of each connection with `answers` in turn, then closes; or, if `keep_open`, waits for the
+    other end to."""
 
     def script(conversation: Conversation) -> None:
         for answer in answers:

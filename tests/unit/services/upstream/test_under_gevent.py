@@ -1,0 +1,21 @@
+"""In production sockets, threads and locks are gevent's: every test here must hold there, too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_FOLDER = Path(__file__).parent
+_RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" in os.environ, reason="this is the run under gevent")
+def test_all_of_this_holds_under_gevent() -> None:
+    arguments = [sys.executable, "-c", _RUN, "-q", "-x", "-p", "no:cacheprovider", str(_FOLDER)]
+    environment = os.environ | {"BFF_TEST_UNDER_GEVENT": "1"}
+    outcome = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=110, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
