@@ -19,7 +19,8 @@ blueprint = Blueprint("proxy", __name__)
 class AnyPathConverter(PathConverter):
     """Takes every path, `//x` included: what is odd about a path is for the pipeline to say."""
 
-    regex = ".*"
+    regex = "(?s:.*)"
+    part_isolating = False
 
 
 def carry(path: str) -> Response:
