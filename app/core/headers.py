@@ -319,4 +319,5 @@ def build_answer_headers(
 
 def _may_set_cookie(set_cookie_line: str, route: Route, session_cookie: str) -> bool:
     name = get_set_cookie_name(set_cookie_line)
-    return name in route.response_cookies and not is_own_cookie_name(name, session_cookie)
+    # A nameless cookie (`=__Host-x=1`) is shown to servers as `__Host-x=1`.
+    return name != "" and name in route.response_cookies and not is_own_cookie_name(name, session_cookie)
