@@ -167,10 +167,7 @@ def start_backend(ports: Ports) -> Child:
 
 
 def build_backend_command(port: int) -> list[str]:
-    """One process, because the forms are in its memory; a thread for every live feed."""
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    command += ["--worker-class", "gthread", "--threads", "64", "--graceful-timeout", "1", "--no-control-socket"]
-    return [*command, "demo.crud_service:app"]
+    return [sys.executable, "-m", "gunicorn", "-c", "demo/crud_service_gunicorn.py", "--bind", f"127.0.0.1:{port}"]
 
 
 def start_bff(ports: Ports, state: Path, client_secret: str) -> Child:
@@ -221,7 +218,7 @@ The demo runs.
   Open        http://localhost:{ports.bff}/
   Log in as   alice, bob or any other name, with any password
   Metrics     http://127.0.0.1:{ports.internal}/metrics
-  Logs        {LOGS}/bff.log, idp.log, backend.log
+  Logs        {os.path.relpath(LOGS)}/bff.log, idp.log, backend.log
 
 Ctrl-C stops everything.""",
         flush=True,

@@ -112,7 +112,7 @@ def test_nothing_of_the_demo_outlives_it(demo: Child, number: signal.Signals) ->
 def test_a_part_that_ends_takes_the_demo_with_it(demo: Child) -> None:
     started = descendants_of(demo.pid)
     for pid in started:
-        if b"crud_service" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"demo/crud_service_gunicorn.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not demo.is_running(), timeout_seconds=30, what="the end of the demo")
     assert demo.popen.returncode == 1
