@@ -8,6 +8,7 @@ crowd of waiting requests does not line up for one timeout each, short enough th
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -25,7 +26,11 @@ class CacheTimes:
     stale_lifetime: float
     """Past `lifetime`, and only while it cannot be renewed."""
     back_off: float
-    """After a failed fetch, and between two fetches that an unknown key asked for."""
+    """After a failed fetch."""
+
+
+NEWS_FETCHES, NEWS_SECONDS = 4, 30.0
+"""Fetches that somebody who knows the current copy may ask for: at most so many in so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class DocumentCache(Generic[Document]):
         self._lock = threading.Lock()
         self._copy: _Copy[Document] | None = None
         self._failed_at: float | None = None
-        self._attempted_at = float("-inf")
+        self._news_asked_at: deque[float] = deque(maxlen=NEWS_FETCHES)
 
     def get(self) -> Document:
         """Returns the document; raises `IdpUnavailableError` when there is none and none can be had."""
@@ -61,16 +66,19 @@ class DocumentCache(Generic[Document]):
         return copy.document if copy is not None and self._is_younger(copy, usable) else None
 
     def get_newer(self, known: Document) -> Document:
-        """Returns a document fetched after `known`, or `known` again when the last fetch was just now.
+        """Returns a document fetched after `known`, or `known` again when news were asked for too often lately.
 
-        The back-off is what stops a stream of tokens with invented key ids from becoming a stream of fetches.
+        That is what stops a stream of tokens with invented key ids from becoming a stream of fetches.
         """
-        copy = self._copy
-        if copy is not None and copy.document is not known:
-            return copy.document
-        if self._within(self._attempted_at, self._times.back_off):
-            return known
-        return self._renew(unless=copy, wait=True)
+        with self._lock:
+            copy = self._copy
+            if copy is not None and copy.document is not known:
+                return copy.document
+            asked = self._news_asked_at
+            if len(asked) == NEWS_FETCHES and self._within(asked[0], NEWS_SECONDS):
+                return known
+            asked.append(self._clock())
+            return self._fetch_unless_it_just_failed()
 
     def _renew(self, unless: _Copy[Document] | None, *, wait: bool) -> Document:
         if not self._lock.acquire(blocking=wait):
@@ -79,14 +87,16 @@ class DocumentCache(Generic[Document]):
             current = self._copy
             if current is not None and current is not unless:
                 return current.document
-            if self._failed_at is not None and self._within(self._failed_at, self._times.back_off):
-                return self._get_stale()
-            return self._fetch_now()
+            return self._fetch_unless_it_just_failed()
         finally:
             self._lock.release()
 
+    def _fetch_unless_it_just_failed(self) -> Document:
+        if self._failed_at is not None and self._within(self._failed_at, self._times.back_off):
+            return self._get_stale()
+        return self._fetch_now()
+
     def _fetch_now(self) -> Document:
-        self._attempted_at = self._clock()
         try:
             document = self._fetch()
         except IdpUnavailableError as error:

@@ -181,7 +181,7 @@ def open_connection(
             connected_socket = _start_tls(connected_socket, origin, tls_context, limits)
     except TimeoutError:
         raise UpstreamTimeoutError(internal_reason=f"connecting to {origin.host_header} took too long") from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name is none that DNS could hold
         reason = f"connecting to {origin.host_header} failed: {error}"
         raise UpstreamUnreachableError(internal_reason=reason) from error
     return UpstreamConnection(connected_socket)

@@ -29,7 +29,8 @@ _NEVER_PASSED_ON = frozenset(
     }
 )
 _MAX_REMEMBERED_NAMES = 2048
-"""Clients choose names, so the memory of judged names needs a bound."""
+_MAX_REMEMBERED_LENGTH = 64
+"""Clients choose names, so the memory of judged names needs bounds."""
 
 _judged_names: dict[str, bool] = {}
 
@@ -71,6 +72,6 @@ def _judge_name(name: str) -> bool:
     if not _TOKEN.fullmatch(name):
         raise BadRequestError(internal_reason="a header name for the backend is no token")
     is_passed_on = name.lower().replace("_", "-").replace(".", "-") not in _NEVER_PASSED_ON
-    if len(_judged_names) < _MAX_REMEMBERED_NAMES:
+    if len(_judged_names) < _MAX_REMEMBERED_NAMES and len(name) <= _MAX_REMEMBERED_LENGTH:
         _judged_names[name] = is_passed_on
     return is_passed_on

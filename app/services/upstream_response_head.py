@@ -19,6 +19,7 @@ MAX_HEADERS = 200
 _STATUS_LINE_START = b"HTTP/1."
 _MAX_LENGTH_DIGITS = 18
 _MAX_REMEMBERED_NAMES = 2048
+_MAX_REMEMBERED_LENGTH = 64
 
 _PLAIN, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION, _KEEP_ALIVE = range(5)
 _KINDS = {
@@ -138,7 +139,7 @@ def _learn_name(raw_name: bytes) -> tuple[str, int]:
     if not raw_name:
         raise _refuse("its head holds a folded line")
     learnt = (raw_name.decode("latin-1"), _KINDS.get(raw_name.lower(), _PLAIN))
-    if len(_known_names) < _MAX_REMEMBERED_NAMES:
+    if len(_known_names) < _MAX_REMEMBERED_NAMES and len(raw_name) <= _MAX_REMEMBERED_LENGTH:
         _known_names[raw_name] = learnt
     return learnt
 

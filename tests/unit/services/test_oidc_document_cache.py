@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from app.core.errors import IdpUnavailableError
-from app.services.oidc_document_cache import CacheTimes, DocumentCache
+from app.services.oidc_document_cache import NEWS_FETCHES, NEWS_SECONDS, CacheTimes, DocumentCache
 
 TIMES = CacheTimes(lifetime=100, stale_lifetime=1000, back_off=5)
 
@@ -76,23 +76,25 @@ def test_a_failure_is_remembered_for_a_moment_only() -> None:
     assert cache.get() == "document-2"
 
 
-def test_a_newer_document_is_fetched_once_and_then_not_before_the_back_off_is_over() -> None:
+def test_newer_documents_can_be_asked_for_a_few_times_and_then_not_for_a_while() -> None:
     provider = Provider()
     cache = build_cache(provider)
     known = cache.get()
-    assert cache.get_newer(known) is known
-    assert provider.fetches == 1
-    provider.now += 5
-    assert cache.get_newer(known) == "document-2"
-    assert cache.get_newer("document-2") == "document-2"
-    assert provider.fetches == 2
+    for number in range(2, 2 + NEWS_FETCHES):
+        known = cache.get_newer(known)
+        assert known == f"document-{number}"
+        provider.now += 1
+    for _ in range(10):
+        assert cache.get_newer(known) is known
+    assert provider.fetches == 1 + NEWS_FETCHES
+    provider.now += NEWS_SECONDS
+    assert cache.get_newer(known) == f"document-{2 + NEWS_FETCHES}"
 
 
 def test_one_who_knows_an_older_document_gets_the_newer_one_without_a_fetch() -> None:
     provider = Provider()
     cache = build_cache(provider)
     known = cache.get()
-    provider.now += 5
     cache.get_newer(known)
     assert cache.get_newer(known) == "document-2"
     assert provider.fetches == 2
@@ -103,7 +105,6 @@ def test_a_newer_document_that_cannot_be_had_leaves_the_known_one() -> None:
     cache = build_cache(provider)
     known = cache.get()
     provider.is_down = True
-    provider.now += 5
     assert cache.get_newer(known) == known
 
 
@@ -139,6 +140,22 @@ def test_many_at_once_make_one_fetch(is_down: bool) -> None:
     results = run_together(20, cache.get)
     assert results == (["idp_unavailable"] * 20 if is_down else ["document-1"] * 20)
     assert provider.fetches == 1
+
+
+def test_many_who_need_news_at_once_all_get_them_from_one_fetch() -> None:
+    provider = Provider()
+    started = threading.Event()
+
+    def fetch() -> str:
+        if provider.fetches:
+            started.wait(5)
+        return provider.fetch()
+
+    cache = build_cache(provider, fetch)
+    known = cache.get()
+    threading.Timer(0.1, started.set).start()
+    assert run_together(20, lambda: cache.get_newer(known)) == ["document-2"] * 20
+    assert provider.fetches == 2
 
 
 def test_nobody_waits_for_a_renewal_while_there_is_a_copy() -> None:
