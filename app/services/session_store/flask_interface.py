@@ -32,16 +32,11 @@ from app.settings import Settings
 _SESSION_ID_BYTES = 32
 
 
-def _refuse_update(_: object) -> NoReturn:
-    raise TypeError("the session holds the login and nothing else; nothing can be put into it")
-
-
 class BffSession(ServerSideSession):  # type: ignore[misc]  # the package has no types
     """What `flask.session` is. `session_id` is the cookie's value, whoever sent it: only `record` says it is good."""
 
     def __init__(self, read_cookie: Callable[[], str | None], find: Callable[[str], SessionRecord | None]) -> None:
         super().__init__()
-        self.on_update = _refuse_update
         self._read_cookie = read_cookie
         self._find = find
         self._record: SessionRecord | None = None
@@ -85,6 +80,11 @@ class BffSession(ServerSideSession):  # type: ignore[misc]  # the package has no
         cookies go all the same."""
         self.started_id, self.has_been_ended = None, True
         self._record, self._is_loaded = None, True
+
+    def _refuse_change(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("the session holds the login and nothing else; nothing can be put into it")
+
+    __setitem__ = __delitem__ = setdefault = update = pop = popitem = clear = _refuse_change
 
     def __bool__(self) -> bool:
         return self.record is not None

@@ -1,0 +1,37 @@
+"""What the session tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.services.session_store import NewSession
+from app.settings.schema.settings_file import SessionSettings
+
+IDLE, ABSOLUTE, TOUCH = 1800, 28800, 60
+
+
+def build_settings(**changes: Any) -> SessionSettings:
+    return SessionSettings.model_validate(
+        {
+            "idle_timeout_seconds": IDLE,
+            "absolute_timeout_seconds": ABSOLUTE,
+            "touch_interval_seconds": TOUCH,
+            "local_cache_seconds": 2,
+            **changes,
+        }
+    )
+
+
+def build_login(**changes: Any) -> NewSession:
+    facts: dict[str, Any] = {
+        "user_id": "alice",
+        "subject": "alice",
+        "provider": "op.example.com",
+        "issuer": "https://op.example.com",
+        "idp_session_id": "op-session-1",
+        "claims": {"name": "Alice", "roles": ["editor"]},
+        "auth_time": 1_799_999_990,
+        "acr": "urn:mfa",
+        "device": "Firefox",
+    }
+    return NewSession(**{**facts, **changes})

@@ -1,0 +1,43 @@
+"""A worker's own copies: bounded in number and in time."""
+
+from __future__ import annotations
+
+from app.services.session_store.local_copies import LocalCopies
+from app.services.session_store.record import SessionRecord, build_session_record
+from tests.unit.services.session_store.support import build_login
+
+RECORD: SessionRecord = build_session_record(build_login(), reference="r", now=0)
+
+
+def build_copies(*, is_current: bool = True, most_copies: int = 10) -> LocalCopies:
+    return LocalCopies(lambda name, mark: is_current, max_age_seconds=2, most_copies=most_copies)
+
+
+def test_a_copy_is_used_while_it_is_young() -> None:
+    copies = build_copies()
+    copies.keep("session:a", RECORD, "mark", now=100)
+    assert copies.find("session:a", now=101.9) is RECORD
+    assert copies.find("session:a", now=102) is None
+    assert len(copies) == 0
+
+
+def test_a_copy_from_the_future_is_not_used() -> None:
+    copies = build_copies()
+    copies.keep("session:a", RECORD, "mark", now=100)
+    assert copies.find("session:a", now=99) is None
+
+
+def test_a_copy_is_not_used_when_the_store_has_another() -> None:
+    copies = build_copies(is_current=False)
+    copies.keep("session:a", RECORD, "mark", now=100)
+    assert copies.find("session:a", now=100) is None
+    assert len(copies) == 0
+
+
+def test_there_are_never_more_copies_than_allowed_and_the_first_goes_first() -> None:
+    copies = build_copies(most_copies=3)
+    for name in "abcad":
+        copies.keep(name, RECORD, "mark", now=100)
+    assert len(copies) == 3
+    assert copies.find("b", now=100) is None
+    assert copies.find("a", now=100) is RECORD

@@ -1,0 +1,201 @@
+"""Other processes that use a store: each reads commands from its input, a line of JSON at a time, and answers so.
+
+A test that wants them to act at the same moment sends the command to all first and reads the answers afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from app.services.state_store import StateStore
+from tests.unit.services.state_store.engines import ENGINES
+
+_ROOT = Path(__file__).parents[4]
+LIFETIME_SECONDS = 60
+
+
+class Actor:
+    """Another process, seen from the test."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def send(self, engine: str, place: str, action: str, *arguments: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([engine, place, action, *arguments]) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """Fails when the process is gone."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def answers(self) -> Iterator[Any]:
+        """What a process that is gone had said."""
+        assert self._process.stdout is not None
+        return (json.loads(line) for line in self._process.stdout if line.endswith("\n"))
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self) -> int:
+        return self._process.wait(timeout=60)
+
+    def close(self) -> None:
+        self.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+
+
+@contextmanager
+def start_actors(count: int) -> Iterator[list[Actor]]:
+    """Gives them once all are ready to act."""
+    actors = [Actor() for _ in range(count)]
+    try:
+        for actor in actors:
+            assert actor.answer() == "ready"
+        yield actors
+    finally:
+        for actor in actors:
+            actor.close()
+
+
+def act_at_once(actors: Sequence[Actor], engine: str, place: str, action: str, *arguments: object) -> list[Any]:
+    for actor in actors:
+        actor.send(engine, place, action, *arguments)
+    return [actor.answer() for actor in actors]
+
+
+def build_value(number: int) -> bytes:
+    """A value that shows whether it is whole: its number, again and again, in a length of its own."""
+    return (b"%08d" % number) * (1 + number % 97 * 8)
+
+
+def is_whole(value: bytes) -> bool:
+    number = int(value[:8])
+    return value == build_value(number)
+
+
+def _say(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def take_each(store: StateStore, keys: list[str]) -> list[str]:
+    return [key for key in keys if store.take(key) is not None]
+
+
+def add_each(store: StateStore, keys: list[str]) -> list[str]:
+    return [key for key in keys if store.add(key, b"mine", LIFETIME_SECONDS)]
+
+
+def increment_often(store: StateStore, key: str, times: int) -> list[int]:
+    return [store.increment(key, LIFETIME_SECONDS) for _ in range(times)]
+
+
+def join_set(store: StateStore, key: str, members: list[str]) -> None:
+    for member in members:
+        store.add_member(key, f"{os.getpid()}-{member}", LIFETIME_SECONDS)
+
+
+def write_often(store: StateStore, key: str, times: int) -> None:
+    for number in range(times):
+        store.put(key, build_value(number), LIFETIME_SECONDS)
+
+
+def read_until(store: StateStore, key: str, stop_key: str) -> dict[str, int]:
+    counts = {"whole": 0, "torn": 0, "missing": 0}
+    while store.find(stop_key) is None:
+        found = store.find(key)
+        counts["missing" if found is None else "whole" if is_whole(found.value) else "torn"] += 1
+    return counts
+
+
+def add_up_under_lock(store: StateStore, name: str, key: str, times: int) -> None:
+    """Reads, adds and writes back: an addition is lost whenever two do so at once."""
+    for _ in range(times):
+        with store.lock(name, wait_seconds=60) as held:
+            assert held
+            found = store.find(key)
+            store.put(key, b"%d" % (int(found.value) + 1 if found else 1), LIFETIME_SECONDS)
+
+
+def replace_what_is_there(store: StateStore, keys: list[str]) -> int:
+    return sum(store.put_if_present(key, b"late", LIFETIME_SECONDS) for key in keys)
+
+
+def delete_each(store: StateStore, keys: list[str]) -> None:
+    for key in keys:
+        store.delete(key)
+
+
+def hold_lock(store: StateStore, name: str) -> None:
+    """Until killed."""
+    with store.lock(name, wait_seconds=60) as held:
+        _say(held)
+        signal.pause()
+
+
+def write_endlessly(store: StateStore, key: str) -> None:
+    """Says each number once it is written."""
+    number = 0
+    while True:
+        store.put(key, build_value(number), LIFETIME_SECONDS)
+        _say(number)
+        number += 1
+
+
+def die_before(store: StateStore, system_call: str, action: str, key: str) -> None:
+    """Is killed where the action is about to call `os.<system_call>`; in `write`, after half of it."""
+    original = getattr(os, system_call)
+
+    def die(*arguments: Any, **_: Any) -> None:
+        if system_call == "write":
+            descriptor, content = arguments
+            original(descriptor, bytes(content)[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(os, system_call, die)
+    cast(Callable[[str, bytes, float], object], getattr(store, action))(key, build_value(7), LIFETIME_SECONDS)
+
+
+_ACTIONS: tuple[Callable[..., object], ...] = (
+    take_each,
+    add_each,
+    increment_often,
+    join_set,
+    write_often,
+    read_until,
+    add_up_under_lock,
+    replace_what_is_there,
+    delete_each,
+    hold_lock,
+    write_endlessly,
+    die_before,
+)
+
+
+def main() -> None:
+    actions = {action.__name__: action for action in _ACTIONS}
+    _say("ready")
+    for line in sys.stdin:
+        engine, place, action, *arguments = json.loads(line)
+        _say(actions[action](ENGINES[engine].open(place, time.time), *arguments))
+
+
+if __name__ == "__main__":
+    main()
