@@ -8,8 +8,10 @@ Only what cannot have been processed is repeated, at most `retry` times: a conne
 service has another `base_url`; a kept connection that the backend had closed before anything was sent; and, on a kept
 connection that was closed without an answer, an idempotent request without a body (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
 
-A failed connection is `upstream_unreachable`, one that takes too long is `upstream_timeout`: the user's remedy for
-the latter is to wait.
+The total timeout runs from when the backend has the request. For a streaming call it ends with the answer's head, as
+the read timeout does: its body may take as long as it likes.
+
+A connection that fails is `upstream_unreachable`, one that is not made in time is `upstream_timeout`.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ _NO_ANSWER = (UpstreamUnreachableError, UpstreamTimeoutError, UpstreamBadRespons
 class _UnprocessedError(Exception):
     """The backend cannot have acted on the request; `refusal` is what the caller hears if it is not tried again."""
 
-    def __init__(self, refusal: BffError) -> None:
+    def __init__(self, refusal: BffError, *, was_connected: bool) -> None:
         super().__init__(refusal.internal_reason)
         self.refusal = refusal
+        self.was_connected = was_connected
 
 
 class UpstreamClient:
@@ -101,22 +104,19 @@ class _Upstream:
         self._turn = itertools.count()
 
     def open(self, request: UpstreamRequest) -> UpstreamResponse:
-        deadline = (
-            self._monotonic() + self._service.total_timeout_seconds if self._service.total_timeout_seconds else None
-        )
         upload = begin_upload(request.method, request.body)
         turn = next(self._turn)
         retries_left = self._service.retry
-        is_retry = False
+        must_be_fresh = False
         while True:
             member = self._members[turn % len(self._members)]
             try:
-                return self._attempt(member, request, upload, deadline, must_be_fresh=is_retry)
+                return self._attempt(member, request, upload, must_be_fresh=must_be_fresh)
             except _UnprocessedError as failure:
                 if not retries_left:
                     raise failure.refusal from failure.__cause__
+                must_be_fresh = failure.was_connected
             retries_left -= 1
-            is_retry = True
             turn += 1
 
     def count_connections(self) -> int:
@@ -131,7 +131,6 @@ class _Upstream:
         member: tuple[Origin, UpstreamPool],
         request: UpstreamRequest,
         upload: Upload,
-        deadline: float | None,
         *,
         must_be_fresh: bool,
     ) -> UpstreamResponse:
@@ -139,7 +138,7 @@ class _Upstream:
         head = build_request_head(request.method, request.target, origin.host_header, request.headers, upload.framing)
         connection = self._take_connection(pool, must_be_fresh)
         try:
-            return self._exchange(connection, pool, head, request, upload, deadline)
+            return self._exchange(connection, pool, head, request, upload)
         except ConnectionLostError as loss:
             pool.discard(connection)
             raise _judge_loss(loss, connection, request, upload) from loss
@@ -152,7 +151,7 @@ class _Upstream:
             return pool.take(must_be_fresh=must_be_fresh)
         except (UpstreamUnreachableError, UpstreamTimeoutError) as refusal:
             if len(self._members) > 1:
-                raise _UnprocessedError(refusal) from refusal
+                raise _UnprocessedError(refusal, was_connected=False) from refusal
             raise
 
     def _exchange(
@@ -162,20 +161,21 @@ class _Upstream:
         head: bytes,
         request: UpstreamRequest,
         upload: Upload,
-        deadline: float | None,
     ) -> UpstreamResponse:
-        read_timeout_seconds = self._service.read_timeout_seconds or None
-        limits = WaitLimits(read_timeout_seconds, deadline, self._monotonic)
-        exchange = Exchange(connection, limits)
-        exchange.send(head, upload)
-        answer, received = exchange.read_head()
+        limits = WaitLimits(self._service.read_timeout_seconds or None, None, self._monotonic)
+        exchange = Exchange(connection)
+        exchange.send(head, upload, limits)
+        if self._service.total_timeout_seconds:
+            # Not earlier: a client who takes long to send its body must not look like a backend that takes long.
+            limits = limits.until(self._monotonic() + self._service.total_timeout_seconds)
+        answer, received = exchange.read_head(limits)
         return UpstreamResponse(
             answer,
             request.method,
             received,
             connection,
             pool,
-            WaitLimits(None, None, self._monotonic) if request.streaming else limits,
+            limits.without_end() if request.streaming else limits,
             is_request_sent=exchange.is_sent,
         )
 
@@ -193,5 +193,5 @@ def _judge_loss(
     refusal = UpstreamBadResponseError(internal_reason=str(loss))
     is_repeatable = request.method in _IDEMPOTENT_METHODS and not upload.has_body
     if connection.is_reused and (is_repeatable or not loss.was_anything_sent):
-        return _UnprocessedError(refusal)
+        return _UnprocessedError(refusal, was_connected=True)
     return refusal

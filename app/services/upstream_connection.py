@@ -75,6 +75,14 @@ class WaitLimits:
             raise TimeoutError
         return left_seconds if self._seconds is None else min(left_seconds, self._seconds)
 
+    def until(self, deadline: float) -> WaitLimits:
+        """Returns these limits, ended at `deadline`."""
+        return WaitLimits(self._seconds, deadline, self._monotonic)
+
+    def without_end(self) -> WaitLimits:
+        """Returns limits that limit nothing."""
+        return WaitLimits(None, None, self._monotonic)
+
     def begin_last_wait(self) -> WaitLimits:
         """Returns limits under which all further waits together last no longer than one may."""
         if self._seconds is None:

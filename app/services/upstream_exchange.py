@@ -32,11 +32,10 @@ class ConnectionLostError(Exception):
 class Exchange:
     """One request and the head of its answer, on one connection. Used once."""
 
-    __slots__ = ("_connection", "_head", "_interim_answers", "_limits", "_received", "_searched_bytes", "is_sent")
+    __slots__ = ("_connection", "_head", "_interim_answers", "_received", "_searched_bytes", "is_sent")
 
-    def __init__(self, connection: UpstreamConnection, limits: WaitLimits) -> None:
+    def __init__(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        self._limits = limits
         self._head: ResponseHead | None = None
         self._received = b""
         self._searched_bytes = 0
@@ -44,7 +43,7 @@ class Exchange:
         self.is_sent = False
         """Whether the request went out whole; else the connection can carry no other."""
 
-    def send(self, head: bytes, upload: Upload) -> None:
+    def send(self, head: bytes, upload: Upload, limits: WaitLimits) -> None:
         """Sends the request, or as much of it as the backend takes; `read_head` tells why it took no more.
 
         Raises `UpstreamTimeoutError`, `UpstreamBadResponseError`, `ConnectionLostError`, and what reading the body
@@ -55,43 +54,43 @@ class Exchange:
             sent_bytes = self._connection.send(message)
         except OSError as error:
             raise ConnectionLostError(error, was_anything_sent=False) from error
-        if sent_bytes < len(message) and not self._send_watching(memoryview(message)[sent_bytes:]):
+        if sent_bytes < len(message) and not self._send_watching(memoryview(message)[sent_bytes:], limits):
             return
-        self.is_sent = upload.is_whole or self._send_rest(upload)
+        self.is_sent = upload.is_whole or self._send_rest(upload, limits)
 
-    def read_head(self) -> tuple[ResponseHead, bytes]:
+    def read_head(self, limits: WaitLimits) -> tuple[ResponseHead, bytes]:
         """Returns the final head and the bytes that came behind it; interim answers are dropped (RFC 9110 §15.2).
 
         Raises `UpstreamTimeoutError`, `UpstreamBadResponseError`, `ConnectionLostError`.
         """
-        limits = self._limits
+        wait_limits = limits
         while self._head is None:
             interim_answers = self._interim_answers
             try:
-                received = self._connection.receive(PIECE_BYTES, limits.get_seconds())
+                received = self._connection.receive(PIECE_BYTES, wait_limits.get_seconds())
             except TimeoutError:
                 raise UpstreamTimeoutError(internal_reason="the backend gave no answer in time") from None
             except OSError as error:
                 raise self._judge_loss(error) from error
             self._take(received)
-            is_new_answer = limits is self._limits or interim_answers != self._interim_answers
+            is_new_answer = wait_limits is limits or interim_answers != self._interim_answers
             if self._head is None and is_new_answer:
                 # A head that comes in drops must not reset the clock with each of them.
-                limits = self._limits.begin_last_wait()
+                wait_limits = limits.begin_last_wait()
         return self._head, self._received
 
-    def _send_rest(self, upload: Upload) -> bool:
+    def _send_rest(self, upload: Upload, limits: WaitLimits) -> bool:
         """Returns whether the whole of it was sent."""
         piece_bytes, flowed_bytes = PIECE_BYTES, 0
         while piece := upload.read(piece_bytes):
-            if self._is_refused_early() or not self._send_watching(memoryview(piece)):
+            if self._is_refused_early() or not self._send_watching(memoryview(piece), limits):
                 return False
             flowed_bytes += len(piece)
             if flowed_bytes >= LARGE_PIECES_AFTER_BYTES:
                 piece_bytes = LARGE_PIECE_BYTES
         return True
 
-    def _send_watching(self, unsent: memoryview) -> bool:
+    def _send_watching(self, unsent: memoryview, limits: WaitLimits) -> bool:
         """Returns False when the backend refused or closed before it took everything."""
         while unsent:
             try:
@@ -100,14 +99,14 @@ class Exchange:
                 return False
             unsent = unsent[sent_bytes:]
             if not sent_bytes:
-                self._wait_to_send()
+                self._wait_to_send(limits)
                 if self._is_refused_early():
                     return False
         return True
 
-    def _wait_to_send(self) -> None:
+    def _wait_to_send(self, limits: WaitLimits) -> None:
         try:
-            self._connection.wait_to_send(self._limits.get_seconds(), or_receive=self._head is None)
+            self._connection.wait_to_send(limits.get_seconds(), or_receive=self._head is None)
         except TimeoutError:
             raise UpstreamTimeoutError(internal_reason="the backend stopped reading the request") from None
 

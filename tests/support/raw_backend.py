@@ -8,7 +8,6 @@ gevent the threads are greenlets.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import ssl
 import struct
@@ -51,9 +50,10 @@ class RecordedRequest:
 class Conversation:
     """One accepted connection, from the backend's side."""
 
-    def __init__(self, connected_socket: socket.socket, recorded: bytearray) -> None:
+    def __init__(self, connected_socket: socket.socket, recorded: bytearray, backend: RawBackend) -> None:
         self.socket = connected_socket
         self.recorded = recorded
+        self._backend = backend
         self._unread = b""
 
     def receive(self, max_bytes: int = 65536) -> bytes:
@@ -78,6 +78,7 @@ class Conversation:
             request.body = b"".join(self._read_chunks())
         else:
             request.body = self._read_exactly(int((request.get_all("Content-Length") or [b"0"])[0]))
+        self._backend.requests.append(request)
         return request
 
     def send(self, content: bytes) -> None:
@@ -99,10 +100,8 @@ class Conversation:
         return unread
 
     def stop_reading(self) -> None:
-        """Holds the connection open without reading from it, until the other end or the test is done with it."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLHUP | select.POLLRDHUP)
-        poll.poll(WAIT_SECONDS * 1000)
+        """Holds the connection open without reading from it until the backend is left."""
+        self._backend.is_stopping.wait(WAIT_SECONDS)
 
     def _read_until(self, mark: bytes) -> bytes:
         received = b""
@@ -148,7 +147,7 @@ class RawBackend:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._connection_came = threading.Condition()
-        self._is_stopping = threading.Event()
+        self.is_stopping = threading.Event()
 
     @property
     def port(self) -> int:
@@ -174,7 +173,7 @@ class RawBackend:
 
     def __exit__(self, *_: object) -> None:
         """Cuts what is still open, and tells of a script that failed."""
-        self._is_stopping.set()
+        self.is_stopping.set()
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS).close()
         for connected_socket in list(self._sockets):
@@ -198,7 +197,7 @@ class RawBackend:
     def _accept(self) -> None:
         while True:
             accepted, _ = self._listener.accept()
-            if self._is_stopping.is_set():
+            if self.is_stopping.is_set():
                 accepted.close()
                 return
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -216,7 +215,7 @@ class RawBackend:
             return
         self._sockets.append(connected)
         try:
-            self.script(_RecordingConversation(connected, recorded, self.requests))
+            self.script(Conversation(connected, recorded, self))
         except (EndOfRequestsError, OSError):
             pass
         except BaseException as failure:  # noqa: BLE001 - told to the test by __exit__
@@ -224,17 +223,6 @@ class RawBackend:
         finally:
             self._sockets.remove(connected)
             connected.close()
-
-
-class _RecordingConversation(Conversation):
-    def __init__(self, connected: socket.socket, recorded: bytearray, requests: list[RecordedRequest]) -> None:
-        super().__init__(connected, recorded)
-        self._requests = requests
-
-    def read_request(self) -> RecordedRequest:
-        request = super().read_request()
-        self._requests.append(request)
-        return request
 
 
 def answering(*answers: bytes, keep_open: bool = False) -> Script:

@@ -14,8 +14,9 @@ _RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.e
 
 
 @pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" in os.environ, reason="this is the run under gevent")
-def test_all_of_this_holds_under_gevent() -> None:
-    arguments = [sys.executable, "-c", _RUN, "-q", "-x", "-p", "no:cacheprovider", str(_FOLDER)]
+def test_all_of_this_holds_under_gevent(tmp_path: Path) -> None:
+    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'run'}"]
+    arguments = [sys.executable, "-c", _RUN, *options, str(_FOLDER)]
     environment = os.environ | {"BFF_TEST_UNDER_GEVENT": "1"}
     outcome = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=110, check=False)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

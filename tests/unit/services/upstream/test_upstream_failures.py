@@ -35,8 +35,13 @@ class Clock:
 
 @pytest.mark.parametrize(
     "base_url",
-    [f"http://127.0.0.1:{find_closed_port()}", f"http://[::1]:{find_closed_port()}", "http://no-such-name.invalid"],
-    ids=["refused", "refused-ipv6", "no-such-name"],
+    [
+        f"http://127.0.0.1:{find_closed_port()}",
+        f"http://[::1]:{find_closed_port()}",
+        "http://no-such-name.invalid",
+        f"http://{'a' * 64}.invalid",
+    ],
+    ids=["refused", "refused-ipv6", "no-such-name", "no-possible-name"],
 )
 def test_a_backend_that_cannot_be_reached_is_unreachable(base_url: str) -> None:
     caller = Caller(build_service(base_url))
@@ -133,6 +138,20 @@ def test_a_body_that_drips_is_broken_off_after_the_total_timeout() -> None:
 def test_an_answer_that_does_not_begin_within_the_total_timeout_is_a_timeout() -> None:
     with RawBackend(be_silent) as backend, calling(backend, total_timeout_seconds=0.2) as caller, TIMES_OUT:
         caller.fetch()
+
+
+def test_a_slow_client_does_not_look_like_a_slow_backend() -> None:
+    """Otherwise one client could open the circuit for all."""
+
+    def dawdle() -> Iterator[bytes]:
+        for _ in range(5):
+            threading.Event().wait(0.05)
+            yield b"x"
+
+    limits = {"total_timeout_seconds": 0.1, "read_timeout_seconds": 0.1}
+    with RawBackend(answering_always(OK_ANSWER)) as backend, calling(backend, **limits) as caller:
+        assert caller.fetch(UpstreamRequest("POST", "/", [], PiecesBody(dawdle(), 5))) == (200, b"ok")
+        assert caller.fetch(UpstreamRequest("POST", "/", [], PiecesBody(dawdle()))) == (200, b"ok")
 
 
 def test_a_stream_may_be_silent_and_long_once_it_has_begun() -> None:

@@ -251,6 +251,7 @@ def test_a_retry_on_another_address_is_made_when_none_can_be_reached() -> None:
         for _ in range(4):
             assert caller.fetch(post(b"x")) == (200, b"ok")
         assert len(backend.requests) == 4
+        assert backend.connection_count == 1
         caller.client.close()
 
 
