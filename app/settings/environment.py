@@ -79,7 +79,7 @@ def _find_meant_name(name: str, known: Mapping[str, Key]) -> str:
     close = difflib.get_close_matches(name.upper(), _narrow(name, known), n=1, cutoff=0.8)
     if close:
         return f"a known name; did you mean {close[0]}?"
-    return "a name that `bff config show` knows" if "__" in name else ""
+    return "the name of a known setting: BFF_<SECTION>__<KEY>" if "__" in name else ""
 
 
 def _narrow(name: str, known: Mapping[str, Key]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def lay_over(below: Any, above: Any) -> Any:
 def lay_over_defaults(file: str, tree: Any, defaults: Mapping[str, Any]) -> Any:
     """A file's tree with the shipped defaults under it."""
     if file in WHOLE_FILES:
-        tree = lay_over(defaults.get(WHOLE_FILES[file], {}), tree)
+        tree = lay_over(copy.deepcopy(defaults.get(WHOLE_FILES[file], {})), tree)
     for path, section in ENTRIES.get(file, {}).items():
         tree = _lay_over_entries(tree, path, defaults.get(section, {}))
     return tree
@@ -44,7 +45,7 @@ def lay_over_defaults(file: str, tree: Any, defaults: Mapping[str, Any]) -> Any:
 
 def _lay_over_entries(tree: Any, path: tuple[str, ...], entry_defaults: Mapping[str, Any]) -> Any:
     if not path:
-        return lay_over(entry_defaults, tree)
+        return lay_over(copy.deepcopy(entry_defaults), tree)
     step, rest = path[0], path[1:]
     if step == ANY_ITEM and isinstance(tree, list):
         return [_lay_over_entries(item, rest, entry_defaults) for item in tree]

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
 from app.settings.checks import CHECKS, WARNINGS
 from app.settings.checks.draft import Draft
@@ -40,6 +40,7 @@ from app.settings.sources import (
     UnusableFileError,
     find_stray_files,
     read_document,
+    read_shipped_defaults,
 )
 from app.settings.unbuilt import check_unbuilt
 from app.settings.validation import validate
@@ -125,7 +126,7 @@ def _lay_environment_over(environ: Mapping[str, str], findings: Findings) -> Non
 
 def _lay_over_shipped_defaults(findings: Findings) -> None:
     try:
-        defaults: Any = read_document(DEFAULTS_FILE).value or {}
+        defaults = read_shipped_defaults(DEFAULTS_FILE)
     except UnusableFileError as error:
         findings.faults.append(Fault("config/defaults.yaml", error.line, "", error.found, error.wanted))
         return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from app.settings.interpolation import UnfilledVariableError
 from app.settings.schema import IdpsFile, PdpFile, RoutesFile, Settings, StrictModel
@@ -83,6 +85,13 @@ def read_document(path: Path) -> YamlDocument:
     if document.value is not None and not isinstance(document.value, dict):
         raise UnusableFileError(1, "something else", "keys and values at the top of the file")
     return document
+
+
+@lru_cache(maxsize=1)
+def read_shipped_defaults(path: Path) -> Mapping[str, object]:
+    """The defaults, read once a process: they are part of the product. Not to be changed by who gets them."""
+    value = read_document(path).value
+    return MappingProxyType(value) if isinstance(value, dict) else {}
 
 
 def find_stray_files(config_dir: Path) -> dict[str, str]:

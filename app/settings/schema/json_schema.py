@@ -32,5 +32,5 @@ def _allow_variable(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") not in _TYPED and "enum" not in schema:
         return schema
     inner = dict(schema)
-    around = {key: inner.pop(key) for key in ("description", "default") if key in inner}
+    around: dict[str, Any] = {key: inner.pop(key) for key in ("description", "default") if key in inner}
     return {**around, "anyOf": [inner, _VARIABLE]}

@@ -47,7 +47,7 @@ PlainText = BeforeValidator(_settle_text)
 """Marks a field that is text or one of a few words."""
 
 Text = Annotated[str, PlainText, Strict()]
-FilledText = Annotated[Text, Field(min_length=1)]
+FilledText = Annotated[str, Strict(), Field(min_length=1), PlainText]
 Secret = Annotated[SecretStr, PlainText]
 FilePath = Annotated[str, PlainText, Strict()]
 """Path of a file; relative to the folder the BFF is started in; empty: none."""
