@@ -7,9 +7,11 @@ InternalServerError, and is taken out again. Anything unforeseen is `internal_er
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from app.core.cross_site import build_fetch_metadata, is_navigation
@@ -58,11 +60,13 @@ def register(app: Flask, services: Services) -> None:
         log_refusal(refusal, error)
         services.metrics.count_refusal(refusal.code)
         audit.record_refusal(refusal.code, client_address=call.client_address, path=call.path)
-        status, headers, body = build_problem(refusal, request_id=call.request_id, login_url=login_url)
+        status, lines, body = build_problem(refusal, request_id=call.request_id, login_url=login_url)
         page = render_page(refusal, call.path, call.request_id)
-        response = Response(page if page is not None else body, status=status)
-        response.headers.extend(headers)
-        response.headers["Content-Type"] = "application/problem+json" if page is None else "text/html; charset=utf-8"
+        # The same lines in the same order as the pipeline's refusals: a hidden path looks like one that is not there.
+        response = Response(body if page is None else page, status=f"{status} {HTTPStatus(status).phrase}")
+        response.headers = Headers([*lines, ("X-Correlation-ID", call.request_id)])
+        if page is not None:
+            response.headers["Content-Type"] = "text/html; charset=utf-8"
         return response
 
     app.register_error_handler(Exception, answer)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flask import Flask, Response, g, request, session
+from flask import Flask, Response, g, request
+from flask.globals import request_ctx
 
 from app.core.client_address import get_client_address
 from app.core.errors import AmbiguousPathError, MethodNotAllowedError, RouteNotFoundError, UnknownHostError
@@ -103,7 +104,8 @@ def register(app: Flask, services: Services) -> None:
     def finish(response: Response) -> Response:
         if g.get("bff_proxied"):
             return response
-        call, method, route_id = get_call(), request.method, request.endpoint or ""
+        call, method = get_call(), request.method
+        route_id = "" if request.blueprint == _PROXY_BLUEPRINT else request.endpoint or ""
         bytes_in, bytes_out = request.content_length or 0, response.calculate_content_length() or 0
         user = find_user()
 
@@ -204,5 +206,6 @@ def guard_body(timeout_seconds: float) -> None:
 
 def find_user() -> tuple[str | None, str | None]:
     """Returns user id and session reference if the call has looked at its session; does not look by itself."""
-    record = getattr(session, "loaded_record", None)
+    # `flask.session` would count as looking: the answer would get `Vary: Cookie`.
+    record = getattr(getattr(request_ctx, "_session", None), "loaded_record", None)
     return (record.user_id, record.reference) if record is not None else (None, None)

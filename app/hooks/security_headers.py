@@ -78,7 +78,7 @@ def register(app: Flask, services: Services) -> None:
         headers["X-Correlation-ID"] = call.request_id
         if response.mimetype == "text/html":
             headers.setdefault("Content-Security-Policy", HTML_POLICY)
-        if needs_cross_site_check(request.method, call.path) and request.method != "OPTIONS":
+        if call.code or (needs_cross_site_check(request.method, call.path) and request.method != "OPTIONS"):
             for name, value in build_cors_headers(
                 request.headers.get("Origin"), own_origin=policy.own_origin, allow_origins=policy.allowed_origins
             ):

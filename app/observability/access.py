@@ -15,6 +15,8 @@ from app.observability import lines
 from app.observability.redaction import redact_text
 
 _MAX_PATH_CHARS = 1000
+_SHORT_TEXT_CHARS = 50
+# A control character takes six bytes in JSON, so that all texts together stay below `MAX_LINE_BYTES`.
 _encoder = msgspec.json.Encoder()
 
 
@@ -78,4 +80,17 @@ def build_line(entry: AccessRecord) -> bytes:
         entry.upstream_ms = round(entry.upstream_ms, 3)
     if len(entry.path) > _MAX_PATH_CHARS or "eyJ" in entry.path:
         entry.path = redact_text(entry.path, _MAX_PATH_CHARS)
+    try:
+        line = _encoder.encode(entry) + b"\n"
+    except UnicodeEncodeError:
+        line = b""
+    return line if 0 < len(line) <= lines.MAX_LINE_BYTES else _encode_shortened(entry)
+
+
+def _encode_shortened(entry: AccessRecord) -> bytes:
+    """For what only somebody hostile sends: texts without a UTF-8 form, or far too long in all."""
+    for name in entry.__struct_fields__:
+        value = getattr(entry, name)
+        if isinstance(value, str):
+            setattr(entry, name, redact_text(value, _SHORT_TEXT_CHARS))
     return _encoder.encode(entry) + b"\n"

@@ -64,22 +64,26 @@ class _FileSink:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-_sink: _FileSink | lines.LineWriter = lines.stdout
+_file: _FileSink | None = None
+"""None: stdout."""
 
 
 def configure(audit_sink: str) -> None:
     """Chooses where the trail goes: `stdout`, or the path of a file. Raises `OSError` when it cannot be opened."""
-    global _sink
-    if isinstance(_sink, _FileSink):
-        _sink.close()
-    _sink = lines.stdout if audit_sink == "stdout" else _FileSink(Path(audit_sink))
+    global _file
+    if _file is not None:
+        _file.close()
+    _file = None if audit_sink == "stdout" else _FileSink(Path(audit_sink))
 
 
 def record(event: str, **fields: object) -> None:
     """Writes one event, with the ids of the current request. Raises `ValueError` for one that is not in the set."""
     line = logs.build_line("audit", {"event": AuditEvent(event).value, **fields})
+    if _file is None:
+        lines.stdout.write(line)
+        return
     try:
-        _sink.write(line)
+        _file.write(line)
     except OSError:
         # A full disk must not turn a logout into an error; the line goes where somebody may still see it.
         logs.get_logger(__name__).exception("the audit file cannot be written")
@@ -95,5 +99,5 @@ def record_refusal(error_code: str, **fields: object) -> None:
 
 def reopen() -> None:
     """Opens the audit file anew, after it was rotated (SIGUSR1)."""
-    if isinstance(_sink, _FileSink):
-        _sink.reopen()
+    if _file is not None:
+        _file.reopen()

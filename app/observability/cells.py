@@ -18,6 +18,7 @@ import os
 import struct
 import tempfile
 import threading
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -64,8 +65,8 @@ class Cells:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
         # Without a directory the file has no name; growing works the same.
-        path = None if directory is None else directory / f"{os.getpid()}.cells"
-        self._file = tempfile.TemporaryFile() if path is None else path.open("w+b")  # noqa: SIM115 - open while we live
+        self._descriptor = _open_unnamed() if directory is None else _open_named(directory / f"{os.getpid()}.cells")
+        weakref.finalize(self, os.close, self._descriptor)
         self._places: dict[tuple[str, tuple[str, ...]], int] = {}
         self._lock = threading.Lock()
         self._used = _HEAD_BYTES
@@ -130,9 +131,19 @@ class Cells:
 
     def _map(self, size: int) -> None:
         # The previous mapping is left to whoever is still adding in it; both show the same file.
-        self._file.truncate(size)
-        self._raw = mmap.mmap(self._file.fileno(), size)
+        os.ftruncate(self._descriptor, size)
+        self._raw = mmap.mmap(self._descriptor, size)
         self._numbers = memoryview(self._raw).cast("d")
+
+
+def _open_named(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+
+def _open_unnamed() -> int:
+    """A file without a name grows the same way as one that others read."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def retire(directory: Path, pid: int, gauges: Collection[str]) -> None:

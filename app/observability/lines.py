@@ -93,7 +93,7 @@ class LineWriter:
         elif self._given_up:
             self.on_drop()
         else:
-            self._write_all(line if isinstance(line, bytes) else line())
+            self._write_all(_make(line))
 
     def _run(self) -> None:
         while True:
@@ -109,8 +109,11 @@ class LineWriter:
         batch: list[bytes] = []
         size = 0
         while self._queue:
-            line = self._queue.popleft()
-            line = line if isinstance(line, bytes) else line()
+            try:
+                line = _make(self._queue.popleft())
+            except Exception:  # noqa: BLE001 - one line that cannot be made must not end the writing of all others
+                self.on_drop()
+                continue
             if size + len(line) > PIPE_BUF and batch:
                 self._write_batch(batch)
                 batch, size = [], 0
@@ -141,6 +144,10 @@ class LineWriter:
         self._queue.clear()
         self._started = self._stopping = self._finished = self._given_up = False
         self._sleep = time.sleep
+
+
+def _make(line: Line) -> bytes:
+    return line if isinstance(line, bytes) else line()
 
 
 stdout = LineWriter(1)

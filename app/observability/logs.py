@@ -60,6 +60,11 @@ def bind_request(request_id: str, trace_id: str = "") -> None:
     _request_fields.set({"request_id": request_id, "trace_id": trace_id} if trace_id else {"request_id": request_id})
 
 
+def clear_request() -> None:
+    """Ends what `bind_request` began."""
+    _request_fields.set(None)
+
+
 def get_request_fields() -> Mapping[str, str]:
     """Returns the ids bound to the current request; empty outside one."""
     return _request_fields.get() or {}

@@ -52,19 +52,19 @@ _PARAMETERS = (
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A compact JWS or JWE (RFC 7515 §7.1, RFC 7516 §7.1): its header is a JSON object, so it begins with `eyJ`.
     (re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*"), REDACTED),
-    (re.compile(r"(?i)\b(bearer|dpop|basic)\s+[A-Za-z0-9._~+/=-]+"), rf"\1 {REDACTED}"),
-    # A header line in a message; in a repr of bytes its end is a written-out \r.
+    (re.compile(r"(?i)(bearer|dpop|basic)\s+[A-Za-z0-9._~+/=-]+"), rf"\1 {REDACTED}"),
+    # A header line in a message; in a repr of bytes its end is a written-out \r, and a \n stands before it.
     (
         re.compile(
-            r"(?i)\b(proxy-authorization|authorization|cookie|set-cookie|x-csrf-token)(['\"]?\s*:\s*)"
+            r"(?i)(authorization|cookie|x-csrf-token)(['\"]?\s*:\s*)"
             r"(?:(?!\\r|\\n)[^\r\n])+"
         ),
         rf"\1\2{REDACTED}",
     ),
     # A query or form parameter, a member of a JSON object or of a dict's repr.
-    (re.compile(rf"(?i)(?<![\w-])({_PARAMETERS})=[^&\s\"'<>;,)]+"), rf"\1={REDACTED}"),
+    (re.compile(rf"(?i)(?:(?<![\w-])|(?<=\\n))({_PARAMETERS})=[^&\s\"'<>;,)]+"), rf"\1={REDACTED}"),
     (re.compile(rf"(?i)([\"'](?:{_PARAMETERS})[\"']\s*:\s*)([\"']).*?\2"), rf"\1\2{REDACTED}\2"),
-    (re.compile(r"\b(__Host-Http-|__Host-|__Secure-)?(bff_[\w-]+)=[^;\s\"']+"), rf"\1\2={REDACTED}"),
+    (re.compile(r"(bff_[\w-]+)=[^;\s\"']+"), rf"\1={REDACTED}"),
     # Credentials in a URL (RFC 3986 §3.2.1).
     (re.compile(r"(?<=://)[^/\s@\"']+@"), f"{REDACTED}@"),
 )
