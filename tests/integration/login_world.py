@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import pytest
 import requests
 import yaml
 from flask import Flask
@@ -44,16 +45,6 @@ ROUTES: dict[str, Any] = {
 }
 
 
-class Clock:
-    """The time of the application; stands still unless a test moves it."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def build_settings(directory: Path, *, issuer: str, client: OpClient) -> dict[str, Any]:
     return {
         "environment": "development",
@@ -89,6 +80,33 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(values, Mapping) and isinstance(merged.get(section), Mapping)
         merged[section] = {**merged[section], **values} if both else values
     return merged
+
+
+class World:
+    """A BFF of its own in front of the provider, with settings that a test may change."""
+
+    def __init__(self, directory: Path, op: RealOp) -> None:
+        self.directory = directory
+        self.op = op
+        self.origin = ORIGIN
+        self.settings = build_settings(directory, issuer=op.issuer, client=op.basic_client)
+
+    def build(self, **changes: Any) -> Flask:
+        self.settings = merge(self.settings, changes)
+        self.origin = self.settings["server"]["public_url"]
+        return build_app(self.directory, self.settings)
+
+    def open_browser(self, app: Flask | None = None, **changes: Any) -> Browser:
+        return Browser(app or self.build(**changes), self.origin)
+
+    def token_calls(self) -> int:
+        """How many requests reached the provider's token endpoint, refused or not."""
+        return len([event for event in self.op.events() if event["type"] in ("grant.success", "grant.error")])
+
+
+@pytest.fixture
+def world(tmp_path: Path, op: RealOp) -> World:
+    return World(tmp_path, op)
 
 
 class Browser:
@@ -149,7 +167,7 @@ class Browser:
         return found.value if found else None
 
     def cookie_names(self) -> set[str]:
-        return {cookie.key for cookie in self.client._cookies.values()}
+        return {cookie.key for cookie in (self.client._cookies or {}).values()}
 
     def login_cookie_names(self) -> set[str]:
         return {name for name in self.cookie_names() if "bff_login_" in name}
@@ -160,8 +178,3 @@ def query_of(url: str) -> dict[str, str]:
     values = parse_qs(urlsplit(url).query, keep_blank_values=True)
     assert all(len(found) == 1 for found in values.values()), values.keys()
     return {name: found[0] for name, found in values.items()}
-
-
-def token_calls(op: RealOp) -> list[dict[str, Any]]:
-    """Every request that reached the provider's token endpoint, refused or not."""
-    return [event for event in op.events() if event["type"] in ("grant.success", "grant.error")]
