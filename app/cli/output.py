@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from app.settings import Fault
@@ -27,16 +28,19 @@ def print_faults(console: Console, faults: tuple[Fault, ...]) -> None:
     for file, group in groupby(faults, key=lambda fault: fault.file):
         console.print()
         console.print(Text(file, style="bold"))
-        for fault in group:
-            _print_fault(console, fault)
+        console.print(_build_table(list(group)))
 
 
-def _print_fault(console: Console, fault: Fault) -> None:
-    line = f"line {fault.line}" if fault.line is not None else ""
-    if line or fault.key:
-        console.print(Text.assemble("  ", (f"{line:<9}", "dim"), (fault.key, "bold")))
-    console.print(Text.assemble("           ", ("found   ", "dim"), (fault.found, "red")))
-    console.print(Text.assemble("           ", ("wanted  ", "dim"), (fault.wanted, "green")))
+def _build_table(faults: list[Fault]) -> Table:
+    """Three lines a fault: where, what was found, what is wanted."""
+    table = Table.grid(padding=(0, 2))
+    for fault in faults:
+        line = f"line {fault.line}" if fault.line is not None else ""
+        if line or fault.key:
+            table.add_row(Text(f"  {line}", style="dim"), Text(), Text(fault.key, style="bold"))
+        table.add_row("", Text("found", style="dim"), Text(fault.found, style="red"))
+        table.add_row("", Text("wanted", style="dim"), Text(fault.wanted, style="green"))
+    return table
 
 
 def print_warnings(console: Console, warnings: Iterable[str]) -> None:

@@ -1,0 +1,86 @@
+"""A value whose part is not built yet is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.settings.unbuilt import UNBUILT
+from tests.unit.settings.config_folder import ConfigFolder, change
+
+MAPPING = {"GET": {"resource": "form", "action": "read"}}
+IDP = {"name": "p", "issuer": "https://p.example.com", "audience": "a", "jwks_url": "https://p.example.com/jwks"}
+
+TABLE: list[tuple[str, str, object]] = [
+    ("settings", "oidc.client_auth", "private_key_jwt"),
+    ("settings", "oidc.assertion_audience", "endpoint"),
+    ("settings", "oidc.dcr.enabled", True),
+    ("settings", "oidc.dpop", True),
+    ("settings", "oidc.response_mode", "form_post"),
+    ("settings", "oidc.response_mode", "query.jwt"),
+    ("settings", "oidc.allow_untyped_logout_token", True),
+    ("settings", "session.store", "redis"),
+    ("settings", "keys.store", "redis"),
+    ("settings", "keys.rotate_after_days", 7),
+    ("settings", "keys.publish_ahead_seconds", 60),
+    ("settings", "keys.retire_after_days", 90),
+    ("settings", "session.max_per_user", 3),
+    ("settings", "limits.per_address", "100/minute"),
+    ("settings", "server.allowed_hosts", ["https://b.example.com"]),
+    ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
+    ("settings", "authz.default", "pdp"),
+    ("settings", "authz.validation_strict", False),
+    ("settings", "authz.default_mapping_enabled", True),
+    ("settings", "admin.token_file", "/dev/null"),
+    ("routes", "routes[0].rate_limit", "10/minute"),
+    ("routes", "routes[0].authz", "pdp"),
+    ("routes", "routes[0].authz_map", MAPPING),
+    ("routes", "routes[0].max_age_seconds", 300),
+    ("routes", "routes[0].acr_values", ["mfa"]),
+    ("routes", "routes[0].auth", "bearer"),
+    ("routes", "routes[0].websocket", True),
+    ("routes", "forward_auth", [{"host": "pdp.example.com"}]),
+    ("routes", "services.crud.token.mode", "resource"),
+    ("routes", "services.crud.token.mode", "exchange"),
+    ("routes", "services.crud.base_urls", ["http://a", "http://b"]),
+    ("idps", "idps", [IDP]),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "value"), TABLE, ids=[f"{key}={value}" for _, key, value in TABLE])
+def test_what_is_not_built_is_refused(folder: ConfigFolder, file: str, key: str, value: object) -> None:
+    set_key(folder, file, key, value)
+    faults = {fault.key: fault for fault in folder.find_faults()}
+    assert faults[key].file == f"{file}.yaml"
+    assert "not built yet in this version" in faults[key].wanted
+
+
+def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
+    folder.idps = {}
+    tree = {"settings": folder.settings, "routes": folder.routes, "idps": folder.idps}[file]
+    if key.startswith("routes[0]."):
+        tree, key = tree["routes"][0], key.removeprefix("routes[0].")
+    change(tree, key, value)
+
+
+def test_every_line_of_the_table_is_tested() -> None:
+    tested = {key.replace("[0]", "[]").replace(".crud.", ".*.") for _, key, _ in TABLE}
+    assert tested == {unbuilt.key for unbuilt in UNBUILT}
+
+
+def test_a_default_that_is_not_built_is_refused_too(folder: ConfigFolder) -> None:
+    folder.change("oidc.client_auth", None)
+    fault = folder.find_fault()
+    assert (fault.key, fault.found) == ("oidc.client_auth", "'private_key_jwt' (the default)")
+
+
+def test_one_base_url_in_a_list_is_built(folder: ConfigFolder) -> None:
+    folder.change_service("base_url", None)
+    folder.change_service("base_urls", ["http://crud:8080/"])
+    assert folder.load().services["crud"].base_urls == ("http://crud:8080",)
+
+
+def test_a_decision_point_that_nothing_asks_may_be_described(folder: ConfigFolder) -> None:
+    folder.pdp = {"connection": {"base_url": "http://pdp:8001"}, "endpoint_map": {"/api/forms/{id}": MAPPING}}
+    assert folder.load().pdp.endpoint_map["/api/forms/{id}"]["GET"].action == "read"
