@@ -1,0 +1,319 @@
+"""Which token a service gets, and what happens while none can be had (attack rows T11, T13 and T22)."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import ServiceTokenUnavailableError, SessionExpiredError
+from app.core.routes import Service, ServiceToken, TokenMode
+from app.services.control_http import ControlHttp
+from app.services.key_ring import KeyRing
+from app.services.oidc_client import OidcClient
+from app.services.state_store.directory import DirectoryStateStore
+from app.services.token_provider import BACK_OFF_SECONDS, SPENT_SECONDS, TokenProvider
+from app.services.token_store import TokenSet, TokenStore
+from app.settings.schema.settings_file import OidcSettings
+from tests.support.fake_idp import ISSUER, FakeIdp
+
+SESSION_KEY = "a" * 64
+
+
+def build_service(name: str = "crud", mode: TokenMode = "client_credentials", **token: str) -> Service:
+    return Service(
+        name=name,
+        base_urls=("http://crud.example.com",),
+        token=ServiceToken(mode=mode, **token),
+        connect_timeout_seconds=1,
+        read_timeout_seconds=1,
+        total_timeout_seconds=0,
+        retry=0,
+        max_connections=1,
+        breaker_failures=1,
+        breaker_reset_seconds=1,
+    )
+
+
+CRUD = build_service(audience="https://crud.example.com", scope="application.all")
+
+
+class World:
+    """Workers that share a store and a provider."""
+
+    def __init__(self, directory: Path, idp: FakeIdp) -> None:
+        self.idp = idp
+        self.now = 1_700_000_000.0
+        self.state_directory = directory / "state"
+        self.state_store = DirectoryStateStore(self.state_directory, self.clock)
+        self.token_store = TokenStore(self.state_store, KeyRing([secrets.token_bytes(32)]))
+
+    def clock(self) -> float:
+        return self.now
+
+    def start_worker(self, refresh_ahead_seconds: float = 60) -> TokenProvider:
+        settings = OidcSettings.model_validate(
+            {
+                "issuer": ISSUER,
+                "client_id": "bff",
+                "client_auth": "client_secret_post",
+                "client_secret": "a-secret-of-some-length",
+            }
+        )
+        client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        return TokenProvider(
+            oidc_client=client,
+            token_store=self.token_store,
+            state_store=self.state_store,
+            refresh_ahead_seconds=refresh_ahead_seconds,
+            idp_timeout_seconds=10,
+            clock=self.clock,
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with FakeIdp().serve() as idp:
+        yield World(tmp_path, idp)
+
+
+def assert_unavailable(provider: TokenProvider, service: Service = CRUD) -> ServiceTokenUnavailableError:
+    with pytest.raises(ServiceTokenUnavailableError) as caught:
+        provider.get_bearer(service, None)
+    return caught.value
+
+
+# No token, and the user's
+
+
+def test_a_service_that_wants_no_token_gets_none(world: World) -> None:
+    assert world.start_worker().get_bearer(build_service(mode="none"), SESSION_KEY) is None
+    assert world.idp.forms == []
+
+
+@pytest.mark.parametrize("expires_at", [1_700_000_001.0, None])
+def test_the_users_token_goes_to_a_service_that_wants_it(world: World, expires_at: float | None) -> None:
+    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", expires_at), 600)
+    assert world.start_worker().get_bearer(build_service(mode="user"), SESSION_KEY) == "users-token"
+
+
+def test_a_users_token_that_has_expired_ends_the_call_with_session_expired(world: World) -> None:
+    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", world.now), 600)
+    with pytest.raises(SessionExpiredError):
+        world.start_worker().get_bearer(build_service(mode="user"), SESSION_KEY)
+
+
+@pytest.mark.parametrize("session_key", [None, "b" * 64])
+def test_without_a_session_or_its_tokens_there_is_no_users_token(world: World, session_key: str | None) -> None:
+    with pytest.raises(SessionExpiredError):
+        world.start_worker().get_bearer(build_service(mode="user"), session_key)
+
+
+@pytest.mark.parametrize("mode", ["resource", "exchange"])
+def test_a_mode_that_is_not_there_gives_no_other_token_instead(world: World, mode: TokenMode) -> None:
+    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", None), 600)
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get_bearer(build_service(mode=mode), SESSION_KEY)
+
+
+# The BFF's own
+
+
+def test_our_own_token_is_asked_for_with_audience_and_scope_and_kept(world: World) -> None:
+    worker = world.start_worker()
+    assert [worker.get_bearer(CRUD, None) for _ in range(3)] == ["token-1"] * 3
+    assert world.idp.forms == [
+        {
+            "grant_type": "client_credentials",
+            "scope": "application.all",
+            "resource": "https://crud.example.com",
+            "client_id": "bff",
+            "client_secret": "a-secret-of-some-length",
+        }
+    ]
+
+
+def test_t22_services_audiences_and_scopes_never_share_a_token(world: World) -> None:
+    worker = world.start_worker()
+    services = [
+        build_service("a", audience="x", scope="y"),
+        build_service("b", audience="x", scope="y"),
+        build_service("a", audience="x", scope="z"),
+        build_service("a", audience="z", scope="y"),
+        build_service("a", audience="x y", scope=""),
+        build_service("a", audience="", scope="x y"),
+    ]
+    tokens = [worker.get_bearer(service, None) for service in services]
+    assert len(set(tokens)) == len(services)
+
+
+def test_workers_share_a_token_through_the_store(world: World) -> None:
+    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
+    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
+    assert len(world.idp.forms) == 1
+
+
+def test_no_token_can_be_read_in_the_store(world: World) -> None:
+    world.start_worker().get_bearer(CRUD, None)
+    kept = [path.read_bytes() for path in world.state_directory.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"token-1" in body for body in kept)
+
+
+def test_a_token_is_renewed_ahead_of_its_expiry(world: World) -> None:
+    worker = world.start_worker(refresh_ahead_seconds=60)
+    worker.get_bearer(CRUD, None)
+    world.now += 239
+    assert worker.get_bearer(CRUD, None) == "token-1"
+    world.now += 1
+    assert worker.get_bearer(CRUD, None) == "token-2"
+
+
+def test_a_token_that_another_worker_renewed_is_taken_over(world: World) -> None:
+    first, second = world.start_worker(), world.start_worker()
+    first.get_bearer(CRUD, None)
+    second.get_bearer(CRUD, None)
+    world.now += 240
+    assert first.get_bearer(CRUD, None) == "token-2"
+    assert second.get_bearer(CRUD, None) == "token-2"
+    assert len(world.idp.forms) == 2
+
+
+def test_a_token_that_lives_shorter_than_we_renew_ahead_is_not_renewed_on_every_call(world: World) -> None:
+    world.idp.expires_in = 40
+    worker = world.start_worker(refresh_ahead_seconds=60)
+    worker.get_bearer(CRUD, None)
+    world.now += 19
+    assert worker.get_bearer(CRUD, None) == "token-1"
+    world.now += 1
+    assert worker.get_bearer(CRUD, None) == "token-2"
+
+
+def test_a_token_of_unknown_lifetime_is_kept_for_a_few_minutes(world: World) -> None:
+    world.idp.expires_in = None
+    worker = world.start_worker(refresh_ahead_seconds=60)
+    worker.get_bearer(CRUD, None)
+    world.now += 239
+    assert worker.get_bearer(CRUD, None) == "token-1"
+    world.now += 1
+    assert worker.get_bearer(CRUD, None) == "token-2"
+
+
+def test_t11_the_old_token_serves_while_the_provider_fails_and_not_a_second_longer(world: World) -> None:
+    worker = world.start_worker()
+    worker.get_bearer(CRUD, None)
+    world.idp.failure = (500, {})
+    world.now += 300 - SPENT_SECONDS - 1
+    assert worker.get_bearer(CRUD, None) == "token-1"
+    world.now += 1
+    assert_unavailable(worker)
+    world.idp.failure = None
+    world.now += BACK_OFF_SECONDS
+    assert worker.get_bearer(CRUD, None) == f"token-{len(world.idp.forms)}"
+
+
+def test_t11_a_worker_that_is_new_uses_the_stored_token_while_the_provider_fails(world: World) -> None:
+    world.start_worker().get_bearer(CRUD, None)
+    world.idp.failure = (503, {})
+    world.now += 250
+    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"error": "invalid_client"}),
+        (400, {"error": "invalid_grant"}),
+        (400, {"error": "invalid_target"}),
+        (200, {"access_token": "x", "token_type": "mac"}),
+        (200, {}),
+        (503, {}),
+    ],
+)
+def test_t13_whatever_the_provider_says_it_is_503_and_nobody_is_logged_out(
+    world: World, status: int, body: dict[str, str]
+) -> None:
+    world.idp.failure = (status, body)
+    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", None), 600)
+    worker = world.start_worker()
+    error = assert_unavailable(worker)
+    assert error.status == 503
+    assert worker.get_bearer(build_service(mode="user"), SESSION_KEY) == "users-token"
+
+
+def test_after_a_failure_the_provider_is_left_alone_for_a_moment(world: World) -> None:
+    world.idp.failure = (400, {"error": "invalid_scope"})
+    worker = world.start_worker()
+    for _ in range(5):
+        assert_unavailable(worker)
+    assert len(world.idp.forms) == 1
+    world.now += BACK_OFF_SECONDS
+    assert_unavailable(worker)
+    assert len(world.idp.forms) == 2
+
+
+def test_one_services_failure_does_not_keep_another_from_its_token(world: World) -> None:
+    worker = world.start_worker()
+    world.idp.failure = (400, {"error": "invalid_target"})
+    assert_unavailable(worker)
+    world.idp.failure = None
+    assert worker.get_bearer(build_service("other"), None) == "token-2"
+
+
+def get_together(count: int, worker: TokenProvider, may_answer: threading.Event) -> list[str]:
+    """Calls from many threads; the provider answers once all of them have begun."""
+    results: list[str] = []
+    all_began = threading.Barrier(count + 1)
+
+    def get() -> None:
+        all_began.wait(10)
+        try:
+            results.append(str(worker.get_bearer(CRUD, None)))
+        except ServiceTokenUnavailableError as error:
+            results.append(error.code)
+
+    threads = [threading.Thread(target=get) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    all_began.wait(10)
+    may_answer.set()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+@pytest.mark.parametrize("failure", [None, (500, {})], ids=["answers", "fails"])
+def test_many_calls_at_once_ask_once(world: World, failure: tuple[int, dict[str, str]] | None) -> None:
+    worker = world.start_worker()
+    world.idp.failure = failure
+    world.idp.may_answer.clear()
+    results = get_together(20, worker, world.idp.may_answer)
+    assert results == (["token-1"] * 20 if failure is None else ["service_token_unavailable"] * 20)
+    assert len(world.idp.forms) <= 1
+
+
+def test_nobody_waits_for_a_renewal_while_the_old_token_is_good(world: World) -> None:
+    worker = world.start_worker()
+    worker.get_bearer(CRUD, None)
+    world.now += 250
+    world.idp.may_answer.clear()
+    renewing = threading.Thread(target=worker.get_bearer, args=(CRUD, None))
+    renewing.start()
+    while len(world.idp.forms) < 2 and renewing.is_alive():
+        renewing.join(0.01)
+    assert worker.get_bearer(CRUD, None) == "token-1"
+    world.idp.may_answer.set()
+    renewing.join(10)
+    assert worker.get_bearer(CRUD, None) == "token-2"
+
+
+def test_a_store_that_fails_does_not_take_a_good_token_away(world: World) -> None:
+    worker = world.start_worker()
+    worker.get_bearer(CRUD, None)
+    world.state_directory.rename(world.state_directory.with_name("gone"))
+    world.state_directory.write_text("not a directory")
+    world.now += 250
+    assert worker.get_bearer(CRUD, None) == "token-1"
