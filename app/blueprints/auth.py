@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, after_this_request, current_app, g, jsonify, request
@@ -30,6 +30,7 @@ from app.core.headers import HeaderView
 from app.core.own_endpoints import needs_cross_site_check
 from app.observability import audit
 from app.services.login_flow import ClaimedLogin, LoginDone
+from app.services.oidc_answers import AnswerRefusedError, parse_json_object
 from app.services.return_addresses import check_return_address
 from app.services.session_store import SessionRecord
 from app.services.session_store.flask_interface import get_session
@@ -99,7 +100,7 @@ def finish_login() -> Response:
 def show_logout() -> Response:
     """Shows one button. Ends nothing: an image or a link can make a browser come here (L13)."""
     settings = get_services().configuration.settings
-    return_to = request.args.get("return_to", "")
+    return_to = find_return_to({})
     if return_to:
         check_return_address(return_to, settings)
     session_id = get_session().session_id
@@ -118,13 +119,12 @@ def end_session() -> Response:
     """Ends the session; a form is answered with a redirect, a script with JSON."""
     session, services = get_session(), get_services()
     is_form = request.mimetype in FORM_TYPES
-    form = read_form() if is_form else {}
+    fields = read_form() if is_form else read_json()
     session_id = session.session_id
     if session_id is not None:
-        presented = request.headers.get("X-CSRF-Token") or form.get("csrf_token")
+        presented = request.headers.get("X-CSRF-Token") or fields.get("csrf_token")
         check_csrf_token(request.method, session_id, presented)
-    return_to = form.get("return_to") or request.args.get("return_to", "")
-    done = services.logout_flow.end(session_id, return_to=return_to)
+    done = services.logout_flow.end(session_id, return_to=find_return_to(fields))
     session.end()
     services.metrics.count_logout()
     if is_form:
@@ -238,6 +238,26 @@ def read_form() -> dict[str, str]:
     if any(len(values) > 1 for _, values in request.form.lists()):
         raise BadRequestError("A field of the form is there twice.")
     return request.form.to_dict()
+
+
+def read_json() -> dict[str, str]:
+    """Returns the text members of a small JSON object; a body of any other kind says nothing."""
+    request.max_content_length = MAX_FORM_BYTES
+    if not request.is_json:
+        return {}
+    try:
+        document = parse_json_object(request.get_data())
+    except AnswerRefusedError as error:
+        raise BadRequestError("The body is not a JSON object.") from error
+    return {name: value for name, value in document.items() if isinstance(value, str)}
+
+
+def find_return_to(fields: Mapping[str, str]) -> str:
+    """Returns where a logout is to end, from the body or the query; raises `BadRequestError` when it is there twice."""
+    given = [*request.args.getlist("return_to"), *filter(None, [fields.get("return_to")])]
+    if len(given) > 1:
+        raise BadRequestError("The return address is there twice.")
+    return given[0] if given else ""
 
 
 def refuse_head() -> None:
