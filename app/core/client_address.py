@@ -40,9 +40,8 @@ def list_trusted_hops(peer: str, forwarded_for: Sequence[str], trusted_networks:
         if address is None or not any(address in network for network in trusted_networks):
             break
         address = _find_address(entry.strip(" \t"))
-        if address is None:
-            break
-        hops.insert(0, str(address))
+        if address is not None:
+            hops.insert(0, str(address))
     return hops
 
 

@@ -128,9 +128,7 @@ def _find_client_path(route: Route, upstream_path: str, params: Mapping[str, str
     if candidate is None or candidate[1:2] in {"/", "\\"}:
         return None  # a browser would take what follows `//` or `/\` for a host
     found = table.match(candidate)
-    if found is None or found.route.id != route.id or _build_path(found, candidate) != upstream_path:
-        return None
-    return candidate
+    return candidate if found is not None and found.route is route else None
 
 
 def _fill_client_path(route: Route, upstream_path: str, params: Mapping[str, str]) -> str | None:

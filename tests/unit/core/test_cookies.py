@@ -55,6 +55,7 @@ def test_a_login_cookie_is_named_after_its_attempt() -> None:
         pytest.param(f"x{NAME}=abc", [], id="longer-name"),
         pytest.param(f"{NAME}x=abc", [], id="longer-name-behind"),
         pytest.param(NAME.lower() + "=abc", [], id="other-case"),
+        pytest.param(f"{NAME.lower()}=abc; {NAME}=def", ["def"], id="both-cases"),
         pytest.param("bff_session=abc", [], id="without-prefix"),
         pytest.param(f"={NAME}=abc", [], id="nameless"),
         pytest.param(NAME, [], id="no-value"),

@@ -153,6 +153,13 @@ def test_an_origin_is_allowed_only_where_it_is_listed() -> None:
         check_return_to("https://b.example.com/app", own_origin=OWN, allowed_origins=())
 
 
+def test_an_origin_that_begins_like_another_hides_nothing() -> None:
+    origins = ("http://localhost:517", "http://localhost:5173")
+    assert check_return_to("http://localhost:5173/x", own_origin=OWN, allowed_origins=origins)
+    with pytest.raises(UnsafeReturnToError):
+        check_return_to("http://localhost:51730/x", own_origin=OWN, allowed_origins=origins)
+
+
 def test_the_refusal_does_not_repeat_the_address() -> None:
     with pytest.raises(UnsafeReturnToError) as caught:
         check("/\\evil.example")

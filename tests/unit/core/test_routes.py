@@ -82,13 +82,14 @@ class TestMatching:
             ("/", "/*"),
             # The longest prefix wins even where a shorter one has the literal.
             ("/long/b/c/d", "/{x}/b/c/*"),
-            ("/long/z", "/long/*"),
+            ("/long/z/y", "/long/*"),
+            ("/q/r", "/{x}/{y}"),
         ],
     )
     def test_the_most_specific_route_wins_whatever_the_order(self, path: str, expected: str) -> None:
         paths = [
             *("/*", "/a", "/a/*", "/a/b", "/a/{x}", "/a/b/*", "/a/b/{y}"),
-            *("/{x}", "/{x}/*", "/{x}/b/*", "/{x}/b/c/*", "/long/*"),
+            *("/{x}", "/{x}/{y}", "/{x}/*", "/{x}/b/*", "/{x}/b/c/*", "/long/*"),
         ]
         assert find(build_table(paths), path) == expected
         assert find(build_table(reversed(paths)), path) == expected

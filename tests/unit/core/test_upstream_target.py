@@ -175,6 +175,7 @@ class TestLocation:
             pytest.param("http://[crud/v1/forms/2", id="nonsense-host"),
             pytest.param("http://crud:8080/v2/forms/2", id="not-under-the-base"),
             pytest.param("http://crud:8080/v1x/forms/2", id="base-is-no-segment"),
+            pytest.param("/v1xraw/2", id="base-is-no-segment-preserved"),
             pytest.param("http://crud:8080/v1/unknown", id="no-route-leads-there"),
             pytest.param("http://crud:8080/v1/other/2", id="route-of-another-service"),
             pytest.param("http://crud:8080", id="no-path"),
@@ -199,10 +200,8 @@ class TestLocation:
             assert map_location(location, require_match(table, "/x"), table) == location
 
     def test_an_address_that_another_route_would_take_is_not_mapped(self) -> None:
-        service = build_service("http://crud:8080")
-        table = RouteTable(
-            [build_route("/a/*", "/{path}", service=service), build_route("/a/secret", "/elsewhere", service=service)]
-        )
+        others = build_route("/a/secret", "/secret", service=build_service("http://other", name="other"))
+        table = RouteTable([build_route("/a/*", "/{path}"), others])
         assert map_location("/secret", require_match(table, "/a/x"), table) == "/secret"
 
     @given(st.lists(st.sampled_from(["forms", "a", "%20", "", "double", "7", "raw", ".."]), max_size=5), st.booleans())
