@@ -22,7 +22,7 @@ from pathlib import Path  # noqa: E402
 # gunicorn may be started from anywhere; `app` and `wsgi` are beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from app.observability import access, audit, cells, logs, metrics  # noqa: E402
+from app.observability import access, audit, cells, lines, logs, metrics  # noqa: E402
 from app.settings import ConfigurationError, load_configuration  # noqa: E402
 
 try:
@@ -130,6 +130,11 @@ def post_fork(_server, _worker):
         start_thread=lambda run: start_new_thread(run, ()),
         sleep=monkey.get_original("time", "sleep"),
     )
+
+
+def post_worker_init(worker):
+    """From here on log lines that are lost are counted."""
+    lines.stdout.on_drop = worker.wsgi.extensions["bff"].metrics.count_access_record_dropped
 
 
 def worker_exit(_server, _worker):

@@ -17,7 +17,13 @@ from flask import Flask, Response, g, request
 from flask.globals import request_ctx
 
 from app.core.client_address import get_client_address
-from app.core.errors import AmbiguousPathError, MethodNotAllowedError, RouteNotFoundError, UnknownHostError
+from app.core.errors import (
+    AmbiguousPathError,
+    BodyTooLargeError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    UnknownHostError,
+)
 from app.core.headers import choose_correlation_id, choose_traceparent
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
 from app.core.request_target import parse_request_target
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 _PROXY_BLUEPRINT = "proxy"
 _ANY_HOST_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/.well-known/jwks.json"})
 # Probes and the identity provider address a container or a service name, not the public one.
-_MAX_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 # Forms and JSON of a page; nothing of ours takes an upload.
 
 
@@ -56,7 +62,6 @@ def register(app: Flask, services: Services) -> None:
     """Sets up the first and the last step of a call: `g.bff_call`, `g.bff_internal`, access record and metrics."""
     # OPTIONS is a call like any other; Flask would answer it by itself.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     server = services.configuration.settings.server
     policy = GatewayPolicy.from_settings(services.configuration.settings)
     is_internal = build_internal_listener(server.internal_bind)
@@ -147,7 +152,7 @@ def register(app: Flask, services: Services) -> None:
 def get_raw_target(environ: Mapping[str, Any]) -> str:
     """Returns the target as it stood in the request line, as far as the server tells (gunicorn does)."""
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    if isinstance(raw, str):
+    if isinstance(raw, str) and raw:
         return raw
     query = environ.get("QUERY_STRING", "")
     path = quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/~!$&'()*+,=:@;")
@@ -195,13 +200,29 @@ def check_method(path: str) -> None:
         raise RouteNotFoundError
 
 
+class BoundedBody:
+    """A body that views can read: errors of ours when it is slow, cut short, malformed or too large."""
+
+    def __init__(self, body: WsgiBody) -> None:
+        self._body = body
+        self._left = MAX_BODY_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._body.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BodyTooLargeError
+        return piece
+
+
 def guard_body(timeout_seconds: float) -> None:
-    """Gives views a body that raises errors of ours when it is slow, cut short or malformed."""
-    environ = request.environ
-    if request.content_length != 0 and (request.content_length or "HTTP_TRANSFER_ENCODING" in environ):
-        environ["wsgi.input"] = WsgiBody(
-            environ["wsgi.input"], request.content_length, environ.get("gunicorn.socket"), timeout_seconds
-        )
+    """Puts a `BoundedBody` in place of what the server gave; werkzeug would cut a chunked body in silence."""
+    environ, length = request.environ, request.content_length
+    if length is not None and length > MAX_BODY_BYTES:
+        raise BodyTooLargeError
+    if length or "HTTP_TRANSFER_ENCODING" in environ:
+        body = WsgiBody(environ["wsgi.input"], length, environ.get("gunicorn.socket"), timeout_seconds)
+        environ["wsgi.input"] = BoundedBody(body)
 
 
 def find_user() -> tuple[str | None, str | None]:

@@ -90,7 +90,7 @@ def test_processes_that_start_at_once_agree_on_one_key(directory: Path) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(6)
+        for _ in range(4)
     ]
     for starter in starters:
         assert starter.stdout is not None
