@@ -80,7 +80,7 @@ onClick('login', () => window.location.assign(`/auth/login?return_to=${encodeURI
 
 onClick('logout', async () => {
   closeFeed();
-  const { logout_url: logoutUrl } = await call('POST', '/auth/logout');
+  const { logout_url: logoutUrl } = await call('POST', '/auth/logout?return_to=/');
   window.location.assign(logoutUrl || '/');
 });
 

@@ -40,10 +40,14 @@ def test_the_logout_page_ends_nothing_until_its_button_is_pressed(site: Site, pa
     log_in(page, site)
     page.goto(f"{site.origin}/auth/logout")
     take_screenshot(page, "6-logout-page")
-    assert page.evaluate("async () => (await fetch('/api/auth/session')).status") == 200
+    page.goto(f"{site.origin}/")
+    expect(page.locator("#user")).to_have_text("Alice")
+    page.goto(f"{site.origin}/auth/logout")
     page.get_by_role("button").click()
     page.get_by_role("button", name="Yes, sign me out").click()
     page.wait_for_url(f"{site.origin}/**")
+    expect(page.locator("body")).to_contain_text("You are logged out")
+    page.get_by_role("link", name="To the start page").click()
     expect(page.locator("#user")).to_have_text("not logged in")
 
 

@@ -21,7 +21,7 @@ from tests.support.processes import wait_until
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 
-@dataclass(slots=True)
+@dataclass
 class Trace:
     """What the browser itself tells about every request, to whatever host, and what it printed."""
 
@@ -29,8 +29,11 @@ class Trace:
     console: list[str] = field(default_factory=list)
 
     def watch(self, context: BrowserContext) -> None:
-        context.on("request", self.requests.append)
+        context.on("request", self._keep_request)
         context.on("console", self._keep_message)
+
+    def _keep_request(self, request: Request) -> None:
+        self.requests.append(request)
 
     def _keep_message(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
@@ -58,7 +61,7 @@ def use_the_page(page: Page) -> None:
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#forms")).to_contain_text("Renamed form")
     page.locator("#file").set_input_files({"name": "a.bin", "mimeType": "application/x", "buffer": b"x" * 300_000})
-    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("button", name="Upload", exact=True).click()
     expect(page.locator("#upload-result")).to_contain_text("300000 bytes")
     page.get_by_role("button", name="with the service's token").click()
     expect(page.locator("#whoami")).to_contain_text("urn:test:api:crud")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.live
 READ_TIMEOUT_SECONDS = 1
 CUT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: text/plain\r\n\r\nonly ten b"
 INJECTING_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: a\rSet-Cookie: bff_session=x\r\n\r\nok"
+FEED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 COOKIE_ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: bff_session=stolen; Path=/\r\n"
     b"X-BFF-Error: not_authenticated\r\nClear-Site-Data: *\r\n\r\nok"
@@ -40,7 +42,22 @@ def resetting(conversation: Conversation) -> None:
     conversation.reset()
 
 
+listener_left = threading.Event()
+
+
+def feeding(conversation: Conversation) -> None:
+    """A feed with an event every tenth of a second, for as long as it is read."""
+    conversation.read_request()
+    try:
+        conversation.send(FEED_HEAD)
+        while not listener_left.wait(0.1):
+            conversation.send(b"data: hello\n\n")
+    except OSError:
+        listener_left.set()
+
+
 SCRIPTS = {
+    "feed": feeding,
     "slow": never_answering,
     "reset": resetting,
     "cut": cutting,
@@ -77,7 +94,7 @@ def build_routes_to(urls: dict[str, str]) -> dict[str, Any]:
     services = {name: {"base_url": url, "token": {"mode": "none"}, **patient, **breaker} for name, url in urls.items()}
     return {
         "services": services,
-        "routes": [build_route(f"/api/{name}/*", name, "/{path}") for name in urls],
+        "routes": [build_route(f"/api/{name}/*", name, "/{path}", streaming=name == "feed") for name in urls],
     }
 
 
@@ -129,6 +146,14 @@ def test_a_backend_cannot_speak_in_our_name(alice: BrowserClient) -> None:
     assert answer.status_code == 200
     assert {"Set-Cookie", "X-BFF-Error", "Clear-Site-Data"}.isdisjoint(answer.headers)
     assert_still_serving(alice)
+
+
+def test_a_listener_that_leaves_is_let_go_at_the_backend(alice: BrowserClient) -> None:
+    answer = alice.get("/api/feed/x", stream=True)
+    assert next(answer.iter_lines(chunk_size=1)) == b"data: hello"
+    assert not listener_left.is_set()
+    answer.close()
+    assert listener_left.wait(10), "the connection to the backend ends with the one to the browser"
 
 
 def assert_still_serving(browser: BrowserClient) -> None:

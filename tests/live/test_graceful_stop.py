@@ -30,6 +30,7 @@ def test_a_call_under_way_is_finished_and_sessions_survive(stack: Stack, tmp_pat
             backend_url=stack.backend_url,
             port=port,
             workers=2,
+            settings={"server": {"graceful_timeout_seconds": 20}},
         )
 
     first = start()

@@ -108,7 +108,7 @@ def build_settings(port: int, internal_port: int, *, issuer: str, client: OpClie
         "server": {
             "public_url": f"http://localhost:{port}",
             "internal_bind": f"127.0.0.1:{internal_port}",
-            "graceful_timeout_seconds": 10,
+            "graceful_timeout_seconds": 3,
         },
         "limits": {"login_starts": "1000/minute"},
         "oidc": {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -25,10 +26,11 @@ class RecordingProxy:
         self._to_server: list[bytearray] = []
         self._to_browser: list[bytearray] = []
         self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
 
     def __enter__(self) -> RecordingProxy:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start_thread(self._accept)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -39,6 +41,8 @@ class RecordingProxy:
             for open_socket in self._sockets:
                 with suppress(OSError):
                     open_socket.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
 
     def forget(self) -> None:
         """Start the recording anew; connections that are open go on."""
@@ -68,18 +72,22 @@ class RecordingProxy:
                 browser, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                server = socket.create_connection(("127.0.0.1", self.target_port))
-            except OSError:
-                browser.close()
-                continue
+            self._start_thread(self._carry, browser)
+
+    def _carry(self, browser: socket.socket) -> None:
+        """One connection, until both ends have had enough of it."""
+        with browser, socket.create_connection(("127.0.0.1", self.target_port)) as server:
             to_server, to_browser = bytearray(), bytearray()
             with self._lock:
                 self._sockets |= {browser, server}
                 self._to_server.append(to_server)
                 self._to_browser.append(to_browser)
-            for source, target, record in ((browser, server, to_server), (server, browser, to_browser)):
-                threading.Thread(target=self._pass_on, args=(source, target, record), daemon=True).start()
+            upwards = threading.Thread(target=self._pass_on, args=(browser, server, to_server))
+            upwards.start()
+            self._pass_on(server, browser, to_browser)
+            upwards.join()
+            with self._lock:
+                self._sockets -= {browser, server}
 
     def _pass_on(self, source: socket.socket, target: socket.socket, record: bytearray) -> None:
         with suppress(OSError):
@@ -89,3 +97,8 @@ class RecordingProxy:
                 target.sendall(piece)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+    def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        self._threads.append(thread)
+        thread.start()
