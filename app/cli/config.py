@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def check(config_dir: Path | None) -> None:
     services, routes = len(configuration.services), len(configuration.route_table.routes)
     print_warnings(console, configuration.warnings)
     console.print(
-        f"The configuration in {find_config_dir(config_dir, os.environ)} is sound: "
+        f"The configuration in {find_config_dir(config_dir)} is sound: "
         f"{_count(services, 'service')}, {_count(routes, 'route')}, {_count(len(configuration.warnings), 'warning')}.",
         markup=False,
     )

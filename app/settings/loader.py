@@ -72,7 +72,9 @@ def load_with_origins(
     return configuration, sources
 
 
-def find_config_dir(config_dir: Path | None, environ: Mapping[str, str]) -> Path:
+def find_config_dir(config_dir: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The folder that is read: the one given, else `BFF_CONFIG_DIR`, else the shipped one."""
+    environ = os.environ if environ is None else environ
     return config_dir or Path(environ.get("BFF_CONFIG_DIR") or DEFAULT_CONFIG_DIR)
 
 

@@ -9,10 +9,7 @@ from pydantic import AfterValidator
 
 from app.settings.schema.formats import parse_base_url, parse_claim_name, parse_issuer
 from app.settings.schema.model import StrictModel
-from app.settings.schema.settings_file import EMPTY_SECRET
-from app.settings.schema.values import FilePath, FilledText, List, Secret, Text
-
-ClaimNames = Annotated[tuple[Annotated[FilledText, AfterValidator(parse_claim_name)], ...], List]
+from app.settings.schema.values import EMPTY_SECRET, ClaimNames, FilePath, FilledText, List, Secret, Text
 
 
 class ClaimsMapping(StrictModel):

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
-from app.settings.schema.formats import parse_base_url, parse_claim_name, parse_endpoint_path, parse_route_path
+from app.settings.schema.formats import parse_base_url, parse_endpoint_path, parse_route_path
 from app.settings.schema.model import StrictModel
 from app.settings.schema.routes_file import MappingEntry, Method
-from app.settings.schema.settings_file import EMPTY_SECRET
 from app.settings.schema.values import (
+    EMPTY_SECRET,
     Amount,
+    ClaimNames,
     Count,
     FilePath,
     FilledText,
@@ -124,7 +125,7 @@ class PdpFile(StrictModel):
     """When a failing decision point is left alone."""
     subject_type: FilledText = "user"
     """The type of the subject in every question."""
-    subject_claims: Annotated[tuple[Annotated[FilledText, AfterValidator(parse_claim_name)], ...], List] = ()
+    subject_claims: ClaimNames = ()
     """Claims of the session sent as subject properties."""
     context: Annotated[
         tuple[Annotated[Literal["acr", "client_address", "time", "route_id"], PlainText], ...], List

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator, Field, SecretStr, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Strict
 
+from app.settings.schema.formats import parse_claim_name
 from app.settings.yaml_document import YamlSyntaxError, parse_yaml_text
 
 DAY_SECONDS = 86_400
@@ -69,3 +70,6 @@ List = BeforeValidator(_list_to_tuple)
 """Marks a field that takes a YAML list and keeps it as a tuple."""
 
 TextList = Annotated[tuple[FilledText, ...], List]
+ClaimNames = Annotated[tuple[Annotated[FilledText, AfterValidator(parse_claim_name)], ...], List]
+
+EMPTY_SECRET = SecretStr("")

@@ -254,14 +254,15 @@ def test_an_empty_settings_file_names_what_is_required(folder: ConfigFolder) -> 
     assert keys == {"server.public_url", "oidc.issuer", "oidc.client_id", "oidc.client_auth"}
 
 
-SECRETS = {
-    "oidc.client_secret": "short-hunter2",
-    "oidc.dcr.initial_access_token": ["hunter2"],
-    "session.redis_url": {"url": "hunter2"},
-}
+SECRETS = [
+    ("oidc.client_secret", "short-hunter2"),
+    ("oidc.client_secret", 72727272),
+    ("oidc.dcr.initial_access_token", ["hunter2"]),
+    ("session.redis_url", {"url": "hunter2"}),
+]
 
 
-@pytest.mark.parametrize(("key", "value"), SECRETS.items())
+@pytest.mark.parametrize(("key", "value"), SECRETS)
 def test_a_secret_is_never_in_a_fault(folder: ConfigFolder, key: str, value: object) -> None:
     folder.change(key, value)
     with pytest.raises(ConfigurationError) as caught:
@@ -269,6 +270,7 @@ def test_a_secret_is_never_in_a_fault(folder: ConfigFolder, key: str, value: obj
     shown = str(caught.value) + repr(caught.value) + "".join(traceback.format_exception(caught.value))
     assert key in shown
     assert "hunter2" not in shown
+    assert "72727272" not in shown
 
 
 @pytest.mark.parametrize(
