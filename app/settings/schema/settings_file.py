@@ -21,8 +21,8 @@ from app.settings.schema.formats import (
     parse_web_origin,
 )
 from app.settings.schema.model import StrictModel
-from app.settings.schema.oidc_section import OidcSettings
-from app.settings.schema.session_section import SessionSettings
+from app.settings.schema.oidc_section import OidcSettings as OidcSettings
+from app.settings.schema.session_section import SessionSettings as SessionSettings
 from app.settings.schema.values import (
     Days,
     FilePath,
