@@ -129,6 +129,17 @@ def test_a_closed_pool_keeps_nothing(opener: Opener) -> None:
     assert (pool.open_connections, pool.idle_connections) == (0, 0)
 
 
+def test_a_fresh_connection_leaves_idle_ones_alone_where_there_is_room(opener: Opener) -> None:
+    pool = build_pool(opener, max_connections=2)
+    idle = pool.take()
+    pool.give_back(idle)
+    fresh = pool.take(must_be_fresh=True)
+    assert fresh is not idle
+    assert (pool.open_connections, pool.idle_connections) == (2, 1)
+    pool.discard(fresh)
+    pool.close()
+
+
 def test_a_fresh_connection_takes_the_place_of_an_idle_one_where_there_is_no_room(opener: Opener) -> None:
     pool = build_pool(opener)
     idle = pool.take()

@@ -200,7 +200,14 @@ def refuse_and_stall(conversation: Conversation) -> None:
     conversation.stop_reading()
 
 
-@pytest.mark.parametrize("script", [refuse_and_close, refuse_and_reset, refuse_and_stall])
+def refuse_and_keep_reading(conversation: Conversation) -> None:
+    conversation.read_head()
+    conversation.send(REFUSAL)
+    while conversation.socket.recv(MEBIBYTE):
+        pass
+
+
+@pytest.mark.parametrize("script", [refuse_and_keep_reading, refuse_and_close, refuse_and_reset, refuse_and_stall])
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 def test_an_early_refusal_ends_the_upload(script: Script, is_chunked: bool) -> None:
     body = PiecesBody(repeat(b"x" * MEBIBYTE, 1000), None if is_chunked else 1000 * MEBIBYTE)

@@ -218,6 +218,16 @@ def test_no_retry_means_none() -> None:
         assert len(backend.requests) == 2
 
 
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 2", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["head", "interim"])
+def test_a_call_whose_answer_had_begun_is_not_made_again(beginning: bytes) -> None:
+    """Not even an idempotent one: it was heard."""
+    with RawBackend(answering(OK_ANSWER, beginning)) as backend, calling(backend) as caller:
+        caller.fetch()
+        with pytest.raises(UpstreamBadResponseError):
+            caller.fetch()
+        assert len(backend.requests) == 2
+
+
 def test_a_fresh_connection_that_is_closed_is_no_reason_to_try_again() -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
