@@ -1,8 +1,8 @@
 """The files of the directory engine: one a record, in 256 sub-folders, replaced whole or not at all.
 
 From cachelib's `FileSystemCache` come the names (SHA-256 of the key, so that no key can point anywhere), the temporary
-suffix and the header that says when a record is over. What touches a file is ours; `docs/decisions/directory-store.md`
-tells why.
+suffix and the header that says when a record is over. What touches a file is ours; why is told in
+`docs/decisions/0004-directory-store.md`.
 
 Every change of a record is made under the lock of its sub-folder, so that "replace it if it is still there" and
 "remove it" cannot cross. Reading needs no lock: a file is only ever replaced by `rename(2)`. Methods raise `OSError`;

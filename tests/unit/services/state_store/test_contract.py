@@ -274,6 +274,16 @@ def test_of_eight_that_add_a_record_at_once_exactly_one_creates_it(
     assert sorted(key for winner in added for key in winner) == sorted(keys)
 
 
+def test_of_eight_that_add_in_place_of_what_is_over_exactly_one_creates_it(
+    engine: Engine, place: str, shared: StateStore, crowd: list[Actor]
+) -> None:
+    keys = [f"jti:{number}" for number in range(150)]
+    for key in keys:
+        shared.put(key, b"over", 0)
+    added = act_at_once(crowd, engine.name, place, "add_each", keys)
+    assert sorted(key for winner in added for key in winner) == sorted(keys)
+
+
 def test_no_count_is_lost_or_given_twice(engine: Engine, place: str, shared: StateStore, crowd: list[Actor]) -> None:
     counts = act_at_once(crowd, engine.name, place, "increment_often", "limit:x", 40)
     assert sorted(count for mine in counts for count in mine) == list(range(1, 321))

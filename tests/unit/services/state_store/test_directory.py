@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -376,6 +377,26 @@ def test_a_record_that_stays_locked_is_a_store_that_does_not_answer(
     assert state.find(KEY) is not None, "readers do not wait for writers"
     stuck.release()
     state.delete(KEY)
+    assert state.find(KEY) is None
+
+
+def test_a_record_cannot_be_deleted_between_the_look_and_the_replacement(
+    state: DirectoryStateStore, folder: Path, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = DirectoryStateStore(folder, clock)
+    deletion = threading.Thread(target=other.delete, args=(KEY,))
+    original = RecordFiles.replace
+
+    def replace_slowly(files: RecordFiles, key: str, prepared: Path) -> None:
+        deletion.start()
+        deletion.join(timeout=0.1)
+        assert deletion.is_alive(), "the deletion did not wait"
+        original(files, key, prepared)
+
+    state.put(KEY, b"old", 60)
+    monkeypatch.setattr(RecordFiles, "replace", replace_slowly)
+    assert state.put_if_present(KEY, b"late", 60) is True
+    deletion.join()
     assert state.find(KEY) is None
 
 

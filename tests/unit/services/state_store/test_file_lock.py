@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +64,34 @@ def test_waiting_for_a_lock_asks_again_and_gives_up_in_time(path: Path, monkeypa
     assert now == pytest.approx(101.0)
     assert max(pauses) <= 0.025
     held.release()
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import gevent, pathlib, sys, time
+from app.services.state_store.directory import DirectoryStateStore
+
+store = DirectoryStateStore(pathlib.Path(sys.argv[1]), time.time)
+others_ran, waited = gevent.event.Event(), []
+
+def wait_for_it():
+    with store.lock("refresh:x", wait_seconds=60) as held:
+        waited.append((held, others_ran.is_set()))
+
+with store.lock("refresh:x", wait_seconds=0):
+    waiter = gevent.spawn(wait_for_it)
+    gevent.spawn_later(0.01, others_ran.set)  # runs only if the waiting greenlet does not stop the process
+    others_ran.wait()
+    assert waited == []
+waiter.join()
+assert waited == [(True, True)], waited
+"""
+
+
+def test_a_greenlet_that_waits_for_a_lock_stops_no_other(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", GREENLETS, str(tmp_path / "state")]
+    ended = subprocess.run(script, cwd=Path(__file__).parents[4], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_no_descriptor_is_left_open_by_a_lock_that_was_not_had(path: Path) -> None:
