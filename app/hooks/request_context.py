@@ -208,7 +208,17 @@ class BoundedBody:
         self._left = MAX_BODY_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._body.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        """Returns at most `size` bytes as they come, or all there are."""
+        if size >= 0:
+            return self._read_piece(size)
+        pieces = []
+        while piece := self._read_piece(64 * 1024):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _read_piece(self, size: int) -> bytes:
+        # One byte more than is allowed tells a body of just that size from a larger one.
+        piece = self._body.read(min(size, self._left + 1))
         self._left -= len(piece)
         if self._left < 0:
             raise BodyTooLargeError

@@ -303,6 +303,25 @@ def test_a_body_beyond_any_form_is_refused(client: FlaskClient) -> None:
     assert (answer.status_code, answer.headers["X-BFF-Error"]) == (413, "body_too_large")
 
 
+class InPieces(io.RawIOBase):
+    """A body that arrives a few bytes at a time, and whose end only the server knows."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(min(size, 7) if size >= 0 else 7)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"CONTENT_LENGTH": "1002"}, {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}]
+)
+def test_a_body_that_arrives_in_pieces_is_read_to_its_end(client: FlaskClient, environ: dict[str, Any]) -> None:
+    body = InPieces(b"a=" + b"x" * 1000)
+
+    assert post_raw(client, body, **{"wsgi.input_terminated": True}, **environ).json == {"a": "x" * 1000}
+
+
 def test_a_chunked_body_beyond_any_form_is_refused(client: FlaskClient) -> None:
     body = io.BytesIO(b"a=" + b"x" * 2_000_000)
     answer = post_raw(

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.blueprints import health
+from tests.unit.hooks.small_app import build_app
+from tests.unit.observability.captured_lines import CapturedLines
+
+READY = {"status": "ok", "live": "ok", "parts": {"store": "ok", "keys": "ok", "idp": "unknown"}}
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock of the probes; tests turn it."""
+    hands = [1000.0]
+    monkeypatch.setattr(health.time, "monotonic", lambda: hands[0])  # type: ignore[attr-defined]
+    return hands
+
+
+def break_store(tmp_path: Path) -> None:
+    """Takes the folder away and puts a file in its place, which no permission of the test's user overrides."""
+    (tmp_path / "state").rename(tmp_path / "state-away")
+    (tmp_path / "state").write_text("")
+
+
+def mend_store(tmp_path: Path) -> None:
+    (tmp_path / "state").unlink()
+    (tmp_path / "state-away").rename(tmp_path / "state")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+def test_with_store_and_keys_it_is_ready_also_while_the_provider_is_away(client: FlaskClient, path: str) -> None:
+    """O3."""
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.json) == (200, READY)
+    assert "X-BFF-Error" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+def test_without_the_store_it_is_alive_and_not_ready(
+    client: FlaskClient, captured: CapturedLines, tmp_path: Path, path: str
+) -> None:
+    break_store(tmp_path)
+    answer = client.get(path)
+
+    assert answer.status_code == 503
+    assert answer.json == {**READY, "status": "unavailable", "parts": {**READY["parts"], "store": "unavailable"}}  # type: ignore[dict-item]
+    assert client.get("/health/live").status_code == 200
+    assert captured.of("event")[0]["event"] == "the session store does not answer"
+
+
+def test_it_heals_by_itself(client: FlaskClient, tmp_path: Path, now: list[float]) -> None:
+    break_store(tmp_path)
+    assert client.get("/health/ready").status_code == 503
+    mend_store(tmp_path)
+    now[0] += 1.0
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_however_often_it_is_asked_the_store_is_tried_once_a_second(
+    client: FlaskClient, tmp_path: Path, now: list[float]
+) -> None:
+    assert client.get("/health/ready").status_code == 200
+    break_store(tmp_path)
+    now[0] += 0.9
+    assert client.get("/health/ready").status_code == 200
+    now[0] += 0.1
+    assert client.get("/health/ready").status_code == 503
+
+
+def test_a_failing_store_is_counted(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+    break_store(tmp_path)
+    client.get("/health/ready")
+
+    assert b"bff_store_errors_total 1.0" in app.extensions["bff"].metrics.render()[1]
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_nothing_of_the_inside_is_told(client: FlaskClient, tmp_path: Path, path: str) -> None:
+    break_store(tmp_path)
+    answer = client.get(path)
+
+    assert answer.mimetype == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert not any(
+        word in answer.text for word in (str(tmp_path), "op.example.com", "state", "Error", str(os.getpid()))
+    )
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_a_probe_may_ask_by_head(client: FlaskClient, path: str) -> None:
+    answer = client.head(path)
+
+    assert answer.status_code == 200
+    assert answer.data == b""
+
+
+def test_two_applications_do_not_share_what_they_know(client: FlaskClient, tmp_path: Path, now: Any) -> None:
+    other = build_app(tmp_path / "other")
+    assert other.test_client().get("/health/ready").status_code == 200
+    break_store(tmp_path)
+    assert client.get("/health/ready").status_code == 503
