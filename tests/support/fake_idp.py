@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import responses
+from joserfc import jws
+from joserfc.jwk import ECKey
 
 ISSUER = "https://idp.example.com"
+CLIENT_ID = "bff"
+KEY = ECKey.generate_key("P-256", {"kid": "k1", "alg": "ES256", "use": "sig"})
 
 Answer = tuple[int, dict[str, str], str]
 
 
 class FakeIdp:
-    """Answers discovery, token and revocation requests."""
+    """Answers discovery, keys, token and revocation requests; `log_in` stands for its login pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 1_700_000_000.0) -> None:
+        self.clock = clock
+        self.logins = 0
+        self.codes: dict[str, dict[str, str]] = {}
+        """Codes that were not spent, with the requests they answer."""
+        self.claims: dict[str, Any] = {}
+        self.token_changes: dict[str, Any] = {}
+        """Members that every token answer has on top; None takes one away."""
         self.forms: list[dict[str, str]] = []
         self.revoked: list[str] = []
         self.expires_in: object = 300
@@ -47,9 +58,18 @@ class FakeIdp:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as network:
             discovery = f"{ISSUER}/.well-known/openid-configuration"
             network.add_callback(responses.GET, discovery, callback=self._tell_metadata)
+            network.get(f"{ISSUER}/jwks", json={"keys": [KEY.as_dict(private=False)]})
             network.add_callback(responses.POST, f"{ISSUER}/token", callback=self._give_token)
             network.add_callback(responses.POST, f"{ISSUER}/revoke", callback=self._revoke)
             yield self
+
+    def log_in(self, authorization_url: str, subject: str = "alice") -> list[tuple[str, str]]:
+        """Returns what comes to the redirect URI once the user has logged in here."""
+        request = dict(parse_qsl(urlsplit(authorization_url).query))
+        self.logins += 1
+        code = f"code-{self.logins}"
+        self.codes[code] = {**request, "sub": subject}
+        return [("state", request["state"]), ("code", code)]
 
     def _tell_metadata(self, _request: requests.PreparedRequest) -> Answer:
         return 200, {}, json.dumps(self.metadata)
@@ -62,7 +82,19 @@ class FakeIdp:
         if self.failure is not None:
             return self.failure[0], {}, json.dumps(self.failure[1])
         document = {"access_token": f"token-{number}", "token_type": "Bearer", "expires_in": self.expires_in}
+        if self.forms[-1]["grant_type"] == "authorization_code":
+            login = self.codes.pop(self.forms[-1]["code"], None)
+            if login is None:
+                return 400, {}, json.dumps({"error": "invalid_grant"})
+            document |= {"refresh_token": f"refresh-{number}", "id_token": self._sign_id_token(login)}
+        document |= self.token_changes
         return 200, {}, json.dumps({name: value for name, value in document.items() if value is not None})
+
+    def _sign_id_token(self, login: dict[str, str]) -> str:
+        now = int(self.clock())
+        claims = {"iss": ISSUER, "aud": CLIENT_ID, "sub": login["sub"], "nonce": login["nonce"], "iat": now}
+        claims |= {"exp": now + 300, **self.claims}
+        return jws.serialize_compact({"alg": "ES256", "kid": "k1"}, json.dumps(claims), KEY, algorithms=["ES256"])
 
     def _revoke(self, request: requests.PreparedRequest) -> Answer:
         assert isinstance(request.body, bytes)

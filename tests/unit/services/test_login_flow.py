@@ -1,0 +1,204 @@
+"""The login's steps, with the times and failures that the real provider cannot be made to have."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.errors import (
+    IdpUnavailableError,
+    LoginFailedError,
+    LoginStateInvalidError,
+    StoreUnavailableError,
+    UnsafeReturnToError,
+)
+from app.services.login_attempts import LIFETIME_SECONDS
+from tests.unit.core.builders import build_route
+from tests.unit.services.flow_world import ORIGIN, World, world
+
+__all__ = ["world"]
+
+
+def list_records(world: World) -> set[str]:
+    return {str(path) for path in world.directory.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_a_login_makes_a_session_and_keeps_its_tokens_apart(world: World) -> None:
+    done = world.finish(*world.begin("/app"))
+    assert done.return_to == "/app"
+    record = world.session_store.find(done.session_id)
+    assert record is not None
+    assert (record.user_id, record.subject, record.provider) == ("alice", "alice", "idp.example.com")
+    assert record.device == "Browser/1"
+    tokens = world.token_store.find(world.session_store.session_key(done.session_id))
+    assert tokens is not None
+    assert (tokens.access_token, tokens.refresh_token) == ("token-1", "refresh-1")
+    assert tokens.expires_at == world.now + 300
+    assert tokens.id_token is not None
+
+
+def test_what_the_id_token_says_of_the_authentication_is_kept(world: World) -> None:
+    world.idp.claims = {"auth_time": int(world.now) - 5, "acr": "gold", "sid": "idp-session"}
+    record = world.log_in().record
+    assert (record.auth_time, record.acr, record.idp_session_id) == (int(world.now) - 5, "gold", "idp-session")
+
+
+def test_only_the_claims_that_the_settings_name_are_kept(world: World) -> None:
+    world.idp.claims = {"name": "Ann", "groups": ["staff"], "salary": 7}
+    assert world.log_in().record.claims == {"name": "Ann", "roles": ["staff"], "permissions": []}
+
+
+def test_a_login_runs_out_after_ten_minutes(world: World) -> None:
+    parameters, cookies = world.begin()
+    world.now += LIFETIME_SECONDS
+    with pytest.raises(LoginStateInvalidError):
+        world.claim(parameters, cookies)
+    assert world.idp.forms == []
+
+
+def test_just_before_that_it_is_good(world: World) -> None:
+    parameters, cookies = world.begin()
+    world.now += LIFETIME_SECONDS - 1
+    world.finish(parameters, cookies)
+
+
+@pytest.mark.parametrize(("minutes", "is_good"), [(0.4, True), (-0.4, True), (6, False), (-1, False)])
+def test_o8_clocks_may_differ_by_the_leeway(world: World, minutes: float, is_good: bool) -> None:
+    parameters, cookies = world.begin()
+    world.idp.clock = lambda: world.now - minutes * 60
+    if is_good:
+        world.finish(parameters, cookies)
+        return
+    with pytest.raises(LoginFailedError):
+        world.finish(parameters, cookies)
+
+
+def test_the_client_proves_itself_and_the_verifier_goes_along(world: World) -> None:
+    world.log_in()
+    (form,) = world.idp.forms
+    assert form["redirect_uri"] == f"{ORIGIN}/auth/callback"
+    assert len(form["code_verifier"]) == 43
+    assert "client_secret" not in form
+
+
+def test_a_code_is_sent_once_whatever_happens(world: World) -> None:
+    parameters, cookies = world.begin()
+    world.idp.failure = (503, {})
+    with pytest.raises(IdpUnavailableError):
+        world.finish(parameters, cookies)
+    assert len(world.idp.forms) == 1
+    world.idp.failure = None
+    with pytest.raises(LoginStateInvalidError):
+        world.finish(parameters, cookies)
+    assert len(world.idp.forms) == 1
+
+
+def test_both_sessions_that_were_there_before_are_ended(world: World) -> None:
+    first, second = world.log_in(), world.log_in()
+    parameters, cookies = world.begin(live_session_id=first.session_id)
+    third = world.finish(parameters, cookies, presented_session_id=second.session_id)
+    assert world.session_store.find(first.session_id) is None
+    assert world.session_store.find(second.session_id) is None
+    assert world.session_store.find(third.session_id) is not None
+
+
+@pytest.mark.parametrize("odd", ["", "x", "../../x", "é" * 43])
+def test_an_odd_session_cookie_ends_nothing_and_stops_nothing(world: World, odd: str) -> None:
+    parameters, cookies = world.begin(live_session_id=odd)
+    world.finish(parameters, cookies, presented_session_id=odd)
+
+
+def test_a_login_over_a_live_session_revokes_nothing(world: World) -> None:
+    """The tokens of both logins may hang on one grant: revoking the old refresh token would end the new ones."""
+    first = world.log_in()
+    world.finish(*world.begin(live_session_id=first.session_id))
+    assert world.idp.revoked == []
+
+
+def test_a_session_whose_tokens_cannot_be_kept_is_not_left_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(world.token_store, "save", fail)
+    with pytest.raises(StoreUnavailableError):
+        world.log_in()
+    keys = world.session_store.find_keys_of_user("alice")
+    assert not [key for key in keys if world.session_store.find_by_key(key)]
+
+
+def test_a_session_that_was_ended_while_its_login_was_under_way_is_no_login(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.token_store, "save", lambda *_: False)
+    with pytest.raises(LoginFailedError):
+        world.log_in()
+
+
+def test_a_store_that_is_away_starts_no_login_and_spoils_none(world: World) -> None:
+    parameters, cookies = world.begin()
+    world.break_store()
+    with pytest.raises(StoreUnavailableError):
+        world.begin()
+    with pytest.raises(StoreUnavailableError):
+        world.claim(parameters, cookies)
+    world.mend_store()
+    world.finish(parameters, cookies)
+
+
+def test_a_failed_login_keeps_nothing(world: World) -> None:
+    world.idp.claims = {"nonce": "another"}
+    before = list_records(world)
+    parameters, cookies = world.begin()
+    assert len(list_records(world) - before) == 2  # the pending login and the count of logins
+    claimed = world.claim(parameters, cookies)
+    with pytest.raises(LoginFailedError):
+        world.login_flow.finish(claimed, presented_session_id=None, device="")
+    assert len(list_records(world) - before) == 1
+
+
+def test_a_refused_start_keeps_nothing(world: World) -> None:
+    world.begin()
+    before = list_records(world)
+    with pytest.raises(UnsafeReturnToError):
+        world.begin("//evil.example")
+    assert list_records(world) == before
+
+
+def test_claims_too_large_for_a_session_end_the_login(world: World) -> None:
+    world.idp.claims = {"name": "x" * 40_000}
+    with pytest.raises(LoginFailedError):
+        world.log_in()
+
+
+@pytest.mark.parametrize(
+    ("return_to", "same_site", "needs_page"),
+    [
+        ("/files/a.pdf", "Strict", True),
+        ("/files/a.pdf?x#y", "Strict", True),
+        (f"{ORIGIN}/files/a.pdf", "Strict", True),
+        ("/files/a.pdf", "Lax", False),
+        ("/api/forms", "Strict", False),
+        ("/", "Strict", False),
+        (ORIGIN, "Strict", False),
+    ],
+)
+def test_a_page_goes_on_where_a_redirect_would_come_without_the_cookie(
+    world: World, return_to: str, same_site: str, needs_page: bool
+) -> None:
+    world.routes = [build_route("/files/*", "/{path}", navigation=True), build_route("/api/*", "/{path}")]
+    world.build(session={"cookie": {"same_site": same_site}})
+    assert world.finish(*world.begin(return_to)).needs_page is needs_page
+
+
+def test_no_secret_is_in_a_repr(world: World) -> None:
+    parameters, cookies = world.begin()
+    claimed = world.claim(parameters, cookies)
+    done = world.login_flow.finish(claimed, presented_session_id=None, device="")
+    secrets = [value for _, value in parameters] + [
+        done.session_id,
+        claimed.attempt.nonce,
+        claimed.attempt.code_verifier,
+    ]
+    text = f"{claimed!r}{done!r}"
+    assert not [secret for secret in secrets if secret in text]
