@@ -57,7 +57,12 @@ async function answer(provider, req) {
 
 /** The server's request handler: the side door first, everything else to the provider. */
 export const openSideDoor = (provider, callback) => async (req, res) => {
-  if (!req.url.startsWith('/_test/')) { callback(req, res); return; }
+  if (!req.url.startsWith('/_test/')) {
+    // Noted as it comes in: what the provider itself reports may come after its answer, and so in the next test.
+    note('request', { method: req.method, path: req.url.split('?')[0] });
+    callback(req, res);
+    return;
+  }
   let status = 200;
   let body;
   try {

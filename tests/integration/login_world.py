@@ -101,7 +101,7 @@ class World:
 
     def token_calls(self) -> int:
         """How many requests reached the provider's token endpoint, refused or not."""
-        return len([event for event in self.op.events() if event["type"] in ("grant.success", "grant.error")])
+        return len([event for event in self.op.events("request") if event["path"] == "/token"])
 
 
 @pytest.fixture
