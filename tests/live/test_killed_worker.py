@@ -22,7 +22,7 @@ def log_in_again_and_again(browser: BrowserClient, user: str, done: threading.Ev
     while not done.is_set():
         try:
             browser.log_in(user)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             browser.http.close()  # its worker was killed: this login may be lost
         else:
             kept.append(browser.session_cookie())
