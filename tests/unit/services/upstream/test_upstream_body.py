@@ -77,6 +77,8 @@ def test_what_is_refused_does_not_depend_on_where_the_bytes_are_cut(wire: bytes,
 HOSTILE_CHUNKS = {
     "H20-bare-lf-size": b"5\nhello\r\n0\r\n\r\n",
     "H20-bare-lf-data": b"5\r\nhello\n0\r\n\r\n",
+    "H20-other-bytes-behind-data": b"5\r\nhelloXX0\r\n\r\n",
+    "H20-lf-cr-behind-data": b"5\r\nhello\n\r0\r\n\r\n",
     "H20-bare-lf-end": b"5\r\nhello\r\n0\r\n\n",
     "H20-bare-cr-size": b"5\rX\r\nhello\r\n0\r\n\r\n",
     "H20-no-size": b"\r\nhello\r\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 from app.core.errors import BadRequestError, UpstreamBadResponseError, UpstreamTimeoutError
 from app.services.upstream_client import UpstreamRequest
-from tests.support.raw_backend import OK_ANSWER, Conversation, RawBackend, Script, answering_always
+from tests.support.raw_backend import OK_ANSWER, WAIT_SECONDS, Conversation, RawBackend, Script, answering_always
 from tests.unit.services.upstream.calls import PiecesBody, calling, post
 
 MEBIBYTE = 1048576
@@ -218,6 +219,28 @@ def test_an_early_refusal_ends_the_upload(script: Script, is_chunked: bool) -> N
         response.close()
         assert body.read(1) == b"x"  # the rest was never asked for
         assert caller.client.count_connections(caller.service) == 0
+
+
+def test_an_early_refusal_is_noticed_although_the_backend_takes_all_it_is_sent() -> None:
+    """Between two pieces, too, not only when a piece cannot be sent."""
+    is_refused = threading.Event()
+    pieces_read = []
+
+    def script(conversation: Conversation) -> None:
+        conversation.read_head()
+        conversation.send(REFUSAL)
+        is_refused.set()
+        conversation.wait_for_end()
+
+    def give_pieces() -> Iterator[bytes]:
+        for number in range(5):
+            pieces_read.append(number)
+            yield b"x"
+            assert is_refused.wait(WAIT_SECONDS)
+
+    with RawBackend(script) as backend, calling(backend) as caller:
+        assert caller.fetch(UpstreamRequest("POST", "/", [], PiecesBody(give_pieces(), 5))) == (413, b"big")
+        assert pieces_read == [0, 1]
 
 
 def test_an_early_success_does_not_end_the_upload() -> None:
