@@ -67,12 +67,17 @@ def apply_cross_site_rule() -> None:
 @blueprint.get("/auth/login")
 def start_login() -> Response:
     """Sends the browser to the identity provider."""
-    start = get_services().login_flow.start(
-        request.args.items(multi=True),
-        cookies=request.cookies,
-        live_session_id=get_session().session_id,
-        client_address=g.bff_call.client_address,
-    )
+    services = get_services()
+    try:
+        start = services.login_flow.start(
+            request.args.items(multi=True),
+            cookies=request.cookies,
+            live_session_id=get_session().session_id,
+            client_address=g.bff_call.client_address,
+        )
+    except BffError:
+        services.metrics.count_login("refused")
+        raise
     return build_redirect(302, start.redirect_url, start.set_cookies)
 
 

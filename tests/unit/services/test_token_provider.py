@@ -143,6 +143,8 @@ def test_t22_services_audiences_and_scopes_never_share_a_token(world: World) -> 
         build_service("b", audience="x", scope="y"),
         build_service("a", audience="x", scope="z"),
         build_service("a", audience="z", scope="y"),
+        build_service("a", audience="x", scope="y z"),
+        build_service("a", audience="x y", scope="z"),
         build_service("a", audience="x y", scope=""),
         build_service("a", audience="", scope="x y"),
     ]
