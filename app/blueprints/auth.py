@@ -97,6 +97,8 @@ def finish_login() -> Response:
         audit.record("login.failed", code=error.code, reason=error.internal_reason)
         raise
     services.metrics.count_login("completed")
+    for _ in range(done.ended_sessions):
+        services.metrics.count_session_ended("new_login")
     get_session().start(done.session_id, done.record)
     return build_login_answer(done)
 
@@ -132,6 +134,8 @@ def end_session() -> Response:
     done = services.logout_flow.end(session_id, return_to=find_return_to(fields))
     session.end()
     services.metrics.count_logout()
+    if done.had_session:
+        services.metrics.count_session_ended("logout")
     if is_form:
         return build_redirect(303, done.logout_url or done.return_to or "/auth/logged-out")
     return jsonify(logout_url=done.logout_url)

@@ -72,6 +72,8 @@ class LoginDone:
     return_to: str
     needs_page: bool
     """A redirect would arrive without the new Strict cookie, so a page has to go on from here by itself."""
+    ended_sessions: int = 0
+    """How many sessions that were there before this login ended."""
 
 
 class LoginFlow:
@@ -150,11 +152,11 @@ class LoginFlow:
         code = require_code(claimed.parameters, claimed.metadata)
         tokens, claims = self._fetch_identity(code, attempt)
         login = self._build_new_session(claims, device)
-        self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
+        ended = self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
         session_id, record = self._session_store.create(login)
         self._save_tokens(session_id, tokens)
         audit.record("login.completed", user_id=record.user_id, session=record.reference)
-        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to))
+        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to), ended)
 
     def _select_login_parameters(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Returns what may be passed on to the provider; everything else was never heard (L10)."""
@@ -222,17 +224,17 @@ class LoginFlow:
             device=device,
         )
 
-    def _end_previous_sessions(self, previous_session_key: str | None, presented_session_id: str | None) -> None:
-        """Ends the session the login was begun from and the one the callback came with (L8, L9).
+    def _end_previous_sessions(self, previous_session_key: str | None, presented_session_id: str | None) -> int:
+        """Ends the session the login was begun from and the one the callback came with (L8, L9); returns how many.
 
         Their refresh tokens are not revoked: at many providers they share one grant with the tokens just received,
         and revoking one ends them all.
         """
-        keys = {previous_session_key, self._find_session_key(presented_session_id)} - {None}
-        for key in sorted(filter(None, keys)):
-            ended = self._session_store.end_by_key(key)
-            if ended is not None:
-                audit.record("session.ended", user_id=ended.user_id, session=ended.reference, reason="new_login")
+        keys = filter(None, {previous_session_key, self._find_session_key(presented_session_id)})
+        ended = [record for key in keys if (record := self._session_store.end_by_key(key)) is not None]
+        for record in ended:
+            audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="new_login")
+        return len(ended)
 
     def _save_tokens(self, session_id: str, tokens: TokenSet) -> None:
         """Keeps the tokens beside the session; a session that cannot have its tokens is not left behind."""

@@ -56,6 +56,8 @@ class LogoutDone:
     logout_url: str | None = field(repr=False)
     return_to: str
     """Checked; empty when the logout named none."""
+    had_session: bool = False
+    """There was a session, and it is over or will be once the store is back."""
 
 
 class LogoutFlow:
@@ -88,12 +90,15 @@ class LogoutFlow:
             return LogoutDone(None, checked)
         tokens = self._find_tokens(session_id)
         record, is_deferred = self._end_session(session_id)
-        if record is not None or is_deferred:
+        had_session = record is not None or is_deferred
+        if had_session:
             audit.record("logout.completed", **_describe(record), deferred=is_deferred)
+        if record is not None:
+            audit.record("session.ended", **_describe(record), reason="logout")
         if record is None or tokens is None:
-            return LogoutDone(None, checked)
+            return LogoutDone(None, checked, had_session)
         self._revoke(tokens, record)
-        return LogoutDone(self._make_logout_url(tokens, checked), checked)
+        return LogoutDone(self._make_logout_url(tokens, checked), checked, had_session)
 
     def continue_(self, ticket: str) -> str:
         """Returns the provider's logout address, with the ID token as a hint; raises `BadRequestError` for a ticket

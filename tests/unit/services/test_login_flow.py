@@ -99,6 +99,7 @@ def test_both_sessions_that_were_there_before_are_ended(world: World) -> None:
     assert world.session_store.find(first.session_id) is None
     assert world.session_store.find(second.session_id) is None
     assert world.session_store.find(third.session_id) is not None
+    assert third.ended_sessions == 2
 
 
 @pytest.mark.parametrize("odd", ["", "x", "../../x", "é" * 43])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -27,7 +28,8 @@ def log_out(world: World, return_to: str = "") -> str:
 
 def test_a_logout_ends_session_and_tokens_and_revokes_the_refresh_token(world: World) -> None:
     done = world.log_in()
-    world.logout_flow.end(done.session_id)
+    assert world.logout_flow.end(done.session_id).had_session
+    assert not world.logout_flow.end(done.session_id).had_session
     assert world.session_store.find(done.session_id) is None
     assert world.token_store.find(world.session_store.session_key(done.session_id)) is None
     assert world.idp.revoked == ["refresh-1"]
@@ -130,3 +132,24 @@ def test_neither_ticket_nor_id_token_can_be_read_in_the_store(world: World) -> N
     kept = [path.read_bytes() for path in world.directory.rglob("*") if path.is_file()]
     assert len(kept) >= 2
     assert not any(secret.encode() in body for secret in (ticket, tokens.id_token) for body in kept)
+
+
+def test_login_and_logout_leave_a_trail_without_secrets(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    first = world.log_in()
+    second = world.finish(*world.begin(live_session_id=first.session_id))
+    ticket = get_ticket(world.logout_flow.end(second.session_id).logout_url)
+    trail = capfd.readouterr().out
+    events = [json.loads(line) for line in trail.splitlines() if '"log":"audit"' in line]
+    assert [(event["event"], event.get("reason")) for event in events] == [
+        ("login.started", None),
+        ("login.completed", None),
+        ("login.started", None),
+        ("session.ended", "new_login"),
+        ("login.completed", None),
+        ("logout.completed", None),
+        ("session.ended", "logout"),
+        ("token.revoked", None),
+    ]
+    assert events[3]["session"] == first.record.reference
+    secrets = [first.session_id, second.session_id, ticket, "token-1", "refresh-2", "code-1"]
+    assert not [secret for secret in secrets if secret in trail]
