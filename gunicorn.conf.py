@@ -22,24 +22,49 @@ from pathlib import Path  # noqa: E402
 # gunicorn may be started from anywhere; `app` and `wsgi` are beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from app.core.errors import StoreUnavailableError  # noqa: E402
 from app.observability import access, audit, cells, lines, logs, metrics  # noqa: E402
+from app.services.key_ring import KeyFileError  # noqa: E402
+from app.services.key_store import KeyStoreError  # noqa: E402
+from app.services.state_store.private_files import NotAPrivateFileError, UnsafePermissionsError  # noqa: E402
 from app.settings import ConfigurationError, load_configuration  # noqa: E402
+from app.wiring import build_services  # noqa: E402
 
-try:
-    settings = load_configuration().settings
-except ConfigurationError as error:
-    # Here, in the master, once: a worker that fails to boot would tell it as a traceback.
-    print(error, file=sys.stderr)  # noqa: T201
-    sys.exit(1)
+START_FAULTS = (
+    ConfigurationError,
+    KeyFileError,
+    KeyStoreError,
+    NotAPrivateFileError,
+    OSError,
+    StoreUnavailableError,
+    UnsafePermissionsError,
+)
 
-try:
-    audit.configure(settings.logging.audit_sink)
-except OSError as error:
-    print(f"logging.audit_sink: {settings.logging.audit_sink} cannot be opened: {error.strerror}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
-
-logs.configure(settings.logging.level)
 log = logs.get_logger("gunicorn.conf")
+
+
+def load_settings():
+    """Loads the settings and opens, for a moment, all that a worker will open; raises one of `START_FAULTS`.
+
+    Here, in the master, once: a worker that fails to boot would tell it as a traceback.
+    """
+    configuration = load_configuration()
+    logs.configure(configuration.settings.logging.level)
+    audit.configure(configuration.settings.logging.audit_sink)
+    build_services(configuration)
+    return configuration.settings
+
+
+def describe_fault(fault):
+    reason = getattr(fault, "internal_reason", "")
+    return f"{fault} ({reason})" if reason else str(fault)
+
+
+try:
+    settings = load_settings()
+except START_FAULTS as fault:
+    print(describe_fault(fault), file=sys.stderr)  # noqa: T201
+    sys.exit(1)
 
 # Memory rather than disk: workers write here on every call and every second, and must never wait for a disk.
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
@@ -105,25 +130,15 @@ if metrics.shared_directory is None:
 
 
 def on_starting(server):
-    """Makes a reload with faulty settings harmless: gunicorn would end master and workers."""
-    reload = server.reload
-
-    def reload_if_faultless():
-        try:
-            load_configuration()
-        except ConfigurationError as error:
-            for fault in error.faults:
-                log.error("reload refused: the configuration has a fault", fault=str(fault))
-            return
-        reload()
-
-    server.reload = reload_if_faultless
+    """Runs in the master, before there are workers."""
+    start_log_thread()
+    refuse_faulty_reloads(server)
 
 
-def post_fork(_server, _worker):
-    """From here on a worker's log lines are written by a thread of the operating system.
+def start_log_thread():
+    """From here on log lines are written by a thread of the operating system, in the master and in each worker.
 
-    Not gevent's kind of thread: a greenlet that waits in write(2) for a full pipe stops the whole worker.
+    Not gevent's kind of thread: a greenlet that waits in write(2) for a full pipe stops all of its process.
     """
     start_new_thread = monkey.get_original("_thread", "start_new_thread")
     access.start(
@@ -132,9 +147,26 @@ def post_fork(_server, _worker):
     )
 
 
+def refuse_faulty_reloads(server):
+    """Makes a reload (SIGHUP) with faulty settings harmless: gunicorn would end master and workers."""
+    reload = server.reload
+
+    def reload_if_faultless():
+        try:
+            load_settings()
+        except START_FAULTS as fault:
+            log.error("a reload was refused, and everything goes on as it was", fault=describe_fault(fault))
+        else:
+            reload()
+
+    server.reload = reload_if_faultless
+
+
 def post_worker_init(worker):
-    """From here on log lines that are lost are counted."""
-    lines.stdout.on_drop = worker.wsgi.extensions["bff"].metrics.count_access_record_dropped
+    """Runs in a worker whose application is built."""
+    services = worker.wsgi.extensions["bff"]
+    lines.stdout.on_drop = services.metrics.count_access_record_dropped
+    services.housekeeping.start()
 
 
 def worker_exit(_server, _worker):
@@ -149,4 +181,5 @@ def child_exit(_server, worker):
 
 def on_exit(_server):
     """Runs in the master, last of all; after an upgrade (SIGUSR2) the new master has a folder of its own."""
+    access.stop(timeout_seconds=2.0)
     shutil.rmtree(metrics.shared_directory, ignore_errors=True)

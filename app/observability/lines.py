@@ -47,17 +47,17 @@ class LineWriter:
         self._stopping = False
         self._finished = False
         self._given_up = False
+        self._start_thread: StartThread = start_daemon_thread
         self._sleep: Sleep = time.sleep
         self.on_drop: Callable[[], None] = lambda: None
         """Called for each line that is lost."""
-        # The thread does not live in a forked child, and what waits is the parent's to write.
-        os.register_at_fork(after_in_child=self._forget)
+        os.register_at_fork(after_in_child=self._begin_again)
 
     def start(self, *, start_thread: StartThread = start_daemon_thread, sleep: Sleep = time.sleep) -> None:
-        """Hands writing over to a thread; nothing happens when one is at it already."""
+        """Hands writing over to a thread; nothing happens when one is at it already. A forked child gets its own."""
         if self._started:
             return
-        self._sleep = sleep
+        self._start_thread, self._sleep = start_thread, sleep
         self._stopping = self._finished = self._given_up = False
         self._started = True
         start_thread(self._run)
@@ -140,10 +140,13 @@ class LineWriter:
                 return False
         return True
 
-    def _forget(self) -> None:
+    def _begin_again(self) -> None:
+        """In a forked child: the thread has stayed with the parent, and what waits is the parent's to write."""
+        had_thread = self._started and not self._stopping
         self._queue.clear()
         self._started = self._stopping = self._finished = self._given_up = False
-        self._sleep = time.sleep
+        if had_thread:
+            self.start(start_thread=self._start_thread, sleep=self._sleep)
 
 
 def _make(line: Line) -> bytes:

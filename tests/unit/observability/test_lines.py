@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
-from app.observability.lines import MAX_LINE_BYTES, LineWriter
+from app.observability.lines import MAX_LINE_BYTES, LineWriter, start_daemon_thread
 
 
 class Pipe:
@@ -158,17 +159,36 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing() -> None:
     pipe.read_all()
 
 
-def test_a_forked_child_writes_only_its_own_lines() -> None:
+def test_a_forked_child_writes_its_own_lines_with_a_thread_of_its_own() -> None:
     pipe = Pipe()
     writer = LineWriter(pipe.writing)
-    writer.start(start_thread=lambda _: None)
+    threads: list[int] = []
+
+    def start_thread(run: Callable[[], None]) -> None:
+        threads.append(os.getpid())
+        if len(threads) > 1:  # the parent's never runs, so that its line still waits at the fork
+            start_daemon_thread(run)
+
+    writer.start(start_thread=start_thread)
     writer.write(b"of the parent\n")
     pid = os.fork()
     if pid == 0:
-        writer.write(b"of the child\n")  # at once: the thread stayed with the parent
-        os._exit(0)
-    os.waitpid(pid, 0)
+        writer.write(b"of the child\n")
+        os._exit(0 if writer.stop() and threads[1] == os.getpid() else 1)
 
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.read(pipe.reading, 100) == b"of the child\n"
+
+
+def test_a_child_of_a_process_without_a_thread_writes_directly() -> None:
+    pipe = Pipe()
+    writer = LineWriter(pipe.writing)
+    pid = os.fork()
+    if pid == 0:
+        writer.write(b"of the child\n")
+        os._exit(0)
+
+    assert os.waitpid(pid, 0)[1] == 0
     assert os.read(pipe.reading, 100) == b"of the child\n"
 
 
