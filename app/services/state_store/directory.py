@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -19,7 +20,7 @@ import msgspec
 
 from app.core.errors import StoreUnavailableError
 from app.services.state_store.file_lock import FileLock, acquire_file_lock
-from app.services.state_store.interface import StoredRecord
+from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, StoredRecord
 from app.services.state_store.private_files import make_private_folder
 from app.services.state_store.record_files import ABANDONED_AFTER_SECONDS, FileMark, FileRecord, RecordFiles
 
@@ -46,8 +47,21 @@ def _unavailable_on_io_error(operation: Callable[_P, _R]) -> Callable[_P, _R]:
     return guarded
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """The kernel keeps a lock for as long as we have it open: it cannot be lost."""
+
+    was_had: bool
+
+    def __bool__(self) -> bool:
+        return self.was_had
+
+    def is_held(self) -> bool:
+        return self.was_had
+
+
 class DirectoryStateStore:
-    """`StateStore` in a directory. `clock` gives epoch seconds."""
+    """`StateStore` in a directory. `clock` gives epoch seconds. There are no replicas, so `durable` means nothing."""
 
     def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
         """Makes the directory if need be. Raises `UnsafePermissionsError` when it is not safely ours, or `OSError`."""
@@ -56,6 +70,12 @@ class DirectoryStateStore:
         self._files = RecordFiles(root, clock)
         self._locks = root / _LOCK_FOLDER
         make_private_folder(self._locks)
+
+    def start(self) -> None:
+        """Nothing runs beside the calls."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     @_unavailable_on_io_error
     def find(self, key: str) -> StoredRecord | None:
@@ -67,12 +87,19 @@ class DirectoryStateStore:
         return isinstance(mark, FileMark) and self._files.is_current(key, mark)
 
     @_unavailable_on_io_error
-    def put(self, key: str, value: bytes, lifetime_seconds: float) -> None:
+    def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:  # noqa: ARG002
         with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):
             self._files.replace(key, prepared)
 
     @_unavailable_on_io_error
-    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+    def put_if_present(
+        self,
+        key: str,
+        value: bytes,
+        lifetime_seconds: float,
+        *,
+        durable: bool = False,  # noqa: ARG002
+    ) -> bool:
         with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):
             if not self._files.find(key):
                 return False
@@ -80,7 +107,23 @@ class DirectoryStateStore:
             return True
 
     @_unavailable_on_io_error
-    def add(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+    def put_if_current(
+        self,
+        key: str,
+        mark: Hashable,
+        value: bytes,
+        lifetime_seconds: float,
+        *,
+        durable: bool = False,  # noqa: ARG002
+    ) -> bool:
+        with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):
+            if not isinstance(mark, FileMark) or not self._files.is_current(key, mark):
+                return False
+            self._files.replace(key, prepared)
+            return True
+
+    @_unavailable_on_io_error
+    def add(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:  # noqa: ARG002
         with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):
             return self._files.create(key, prepared)
 
@@ -94,7 +137,7 @@ class DirectoryStateStore:
             return found.value
 
     @_unavailable_on_io_error
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = False) -> None:  # noqa: ARG002
         with self._files.changing(key):
             self._files.remove(key)
 
@@ -130,10 +173,15 @@ class DirectoryStateStore:
         return frozenset(self._read_members(self._files.find(key)))
 
     @contextmanager
-    def lock(self, name: str, wait_seconds: float) -> Iterator[bool]:
+    def lock(
+        self,
+        name: str,
+        wait_seconds: float,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,  # noqa: ARG002
+    ) -> Iterator[_Hold]:
         held = self._acquire(name, wait_seconds)
         try:
-            yield held is not None
+            yield _Hold(held is not None)
         finally:
             if held:
                 held.release(remove_file=True)

@@ -21,28 +21,60 @@ class StoredRecord:
     mark: Hashable
 
 
+class LockHold(Protocol):
+    """What `lock` enters with: true when the lock was had."""
+
+    def __bool__(self) -> bool: ...
+
+    def is_held(self) -> bool:
+        """Asks whether the lock is still ours: a lease can run out, and a place that fails over can forget it."""
+
+
+DEFAULT_LEASE_SECONDS = 30.0
+
+
 class StateStore(Protocol):
-    """Shared by all greenlets, workers and (with Redis) machines."""
+    """Shared by all greenlets, workers and (with Redis) machines.
+
+    A write that is `durable` returns once a replica has it too, where the place has replicas and they are in time; else
+    it is said in the log that a failover could lose it.
+    """
+
+    def start(self) -> None:
+        """Begins what runs beside the calls. To be called in a worker, after the fork; the calls work without it."""
+
+    def close(self) -> None:
+        """Ends it, and lets go of connections."""
 
     def find(self, key: str) -> StoredRecord | None:
         """Returns the record, or None when there is none or its lifetime is over."""
 
     def is_current(self, key: str, mark: Hashable) -> bool:
-        """Tells cheaply whether the record under `key` is still the one that `find` gave with this `mark`."""
+        """Tells cheaply whether the record under `key` is still the one that `find` gave with this `mark`.
 
-    def put(self, key: str, value: bytes, lifetime_seconds: float) -> None:
+        With a directory the answer is exact. With Redis it costs no round trip: what this process changed it knows at
+        once, what others changed when word of it has come (`start`), so whoever keeps a copy bounds its age as well.
+        """
+
+    def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
         """Creates or replaces the record atomically: a reader sees the old value or the new one, never a part."""
 
-    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
         """Replaces an existing record; False (and nothing written) when it is gone: what ended stays ended."""
 
-    def add(self, key: str, value: bytes, lifetime_seconds: float) -> bool:
+    def put_if_current(
+        self, key: str, mark: Hashable, value: bytes, lifetime_seconds: float, *, durable: bool = False
+    ) -> bool:
+        """Replaces the very record that `find` gave with this `mark`; False (and nothing written) when it has been
+        replaced or is gone since. Exact with every engine: what was read long ago cannot overwrite what is newer."""
+
+    def add(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
         """Creates the record; False when there already is one. Of several callers at once exactly one gets True."""
 
     def take(self, key: str) -> bytes | None:
         """Removes the record and returns its value. Of several callers at once exactly one gets it."""
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, durable: bool = False) -> None:
         """Removes the record; nothing happens when there is none."""
 
     def increment(self, key: str, lifetime_seconds: float) -> int:
@@ -57,8 +89,15 @@ class StateStore(Protocol):
     def members(self, key: str) -> frozenset[str]:
         """Returns the set's members whose lifetime is not over."""
 
-    def lock(self, name: str, wait_seconds: float) -> AbstractContextManager[bool]:
-        """Holds a lock across greenlets, workers and machines; enters with False when it could not be had in time."""
+    def lock(
+        self, name: str, wait_seconds: float, lease_seconds: float = DEFAULT_LEASE_SECONDS
+    ) -> AbstractContextManager[LockHold]:
+        """Holds a lock across greenlets, workers and machines; enters with something false when it could not be had in
+        time.
+
+        The lease has to be longer than the work: where the place cannot tell that a holder died (Redis), others get the
+        lock when it is over, and it is never extended. With a directory the kernel tells, and the lease means nothing.
+        """
 
     def sweep(self) -> int:
         """Removes what has expired and returns how many records that were; an engine that does it itself returns 0."""

@@ -146,7 +146,7 @@ def delete_each(store: StateStore, keys: list[str]) -> None:
 def hold_lock(store: StateStore, name: str) -> None:
     """Until killed."""
     with store.lock(name, wait_seconds=60) as held:
-        _say(held)
+        _say(bool(held))
         signal.pause()
 
 

@@ -94,6 +94,45 @@ def test_only_a_record_that_is_there_is_replaced_if_present(state: StateStore) -
     assert state.find(KEY) is None
 
 
+def test_only_the_very_record_that_was_read_is_replaced_if_current(state: StateStore) -> None:
+    state.put(KEY, b"old", 60)
+    read = state.find(KEY)
+    assert read is not None
+    assert state.put_if_current(KEY, read.mark, b"new", 60) is True
+    assert state.put_if_current(KEY, read.mark, b"late", 60) is False
+    found = state.find(KEY)
+    assert found is not None
+    assert found.value == b"new"
+
+
+def test_what_is_gone_is_not_replaced_though_it_was_read_before(
+    engine: Engine, state: StateStore, clock: SteppedClock
+) -> None:
+    state.put(KEY, b"deleted", 60)
+    state.put(OTHER, b"short", 0.2)
+    deleted, short = state.find(KEY), state.find(OTHER)
+    assert deleted is not None
+    assert short is not None
+    state.delete(KEY)
+    engine.pass_time(clock, 0.25)
+    assert state.put_if_current(KEY, deleted.mark, b"late", 60) is False
+    assert state.put_if_current(OTHER, short.mark, b"late", 60) is False
+    assert state.find(KEY) is None
+    assert state.find(OTHER) is None
+
+
+def test_a_mark_of_something_else_replaces_nothing(state: StateStore) -> None:
+    state.put(KEY, b"mine", 60)
+    state.put(OTHER, b"mine", 60)
+    other = state.find(OTHER)
+    assert other is not None
+    assert state.put_if_current(KEY, other.mark, b"crossed", 60) is False
+    assert state.put_if_current(KEY, "no mark at all", b"crossed", 60) is False
+    found = state.find(KEY)
+    assert found is not None
+    assert found.value == b"mine"
+
+
 def test_add_creates_only_what_is_not_there(state: StateStore) -> None:
     assert state.add(KEY, b"first", 60) is True
     assert state.add(KEY, b"second", 60) is False
@@ -198,20 +237,27 @@ def test_a_member_that_was_removed_is_gone_and_removing_nothing_is_fine(state: S
 
 def test_a_lock_excludes_a_second_holder_until_it_is_released(state: StateStore) -> None:
     with state.lock("refresh:x", wait_seconds=0) as first:
-        assert first is True
+        assert first
         with state.lock("refresh:x", wait_seconds=0.02) as second:
-            assert second is False
+            assert not second
         with state.lock("refresh:y", wait_seconds=0) as other:
-            assert other is True
+            assert other
     with state.lock("refresh:x", wait_seconds=0) as third:
-        assert third is True
+        assert third
+
+
+def test_a_holder_is_told_whether_it_has_the_lock(state: StateStore) -> None:
+    with state.lock("refresh:x", wait_seconds=0) as first:
+        assert first.is_held()
+        with state.lock("refresh:x", wait_seconds=0) as second:
+            assert not second.is_held()
 
 
 def test_a_lock_is_released_when_its_holder_fails(state: StateStore) -> None:
     with pytest.raises(OSError, match="the holder's own"), state.lock("refresh:x", wait_seconds=0):
         raise OSError("the holder's own")
     with state.lock("refresh:x", wait_seconds=0) as held:
-        assert held is True
+        assert held
 
 
 def test_a_lock_excludes_threads_of_one_process(state: StateStore) -> None:
@@ -338,10 +384,10 @@ def test_the_lock_of_a_killed_holder_is_free(engine: Engine, place: str, shared:
         holder.send(engine.name, place, "hold_lock", "refresh:x")
         assert holder.answer() is True
         with shared.lock("refresh:x", wait_seconds=0) as held:
-            assert held is False
+            assert not held
         holder.kill()
         with shared.lock("refresh:x", wait_seconds=30) as held:
-            assert held is True
+            assert held
 
 
 def test_a_writer_that_is_killed_loses_at_most_its_own_last_write(

@@ -476,7 +476,7 @@ def test_a_sweep_leaves_an_old_lock_that_is_held(state: DirectoryStateStore, fol
         set_age(file, DAY)
         state.sweep()
         with state.lock("refresh:x", wait_seconds=0) as second:
-            assert second is False
+            assert not second
 
 
 def test_a_lock_leaves_no_file_behind(state: DirectoryStateStore, folder: Path) -> None:

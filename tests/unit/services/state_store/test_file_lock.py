@@ -76,7 +76,7 @@ others_ran, waited = gevent.event.Event(), []
 
 def wait_for_it():
     with store.lock("refresh:x", wait_seconds=60) as held:
-        waited.append((held, others_ran.is_set()))
+        waited.append((bool(held), others_ran.is_set()))
 
 with store.lock("refresh:x", wait_seconds=0):
     waiter = gevent.spawn(wait_for_it)
