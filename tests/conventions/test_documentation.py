@@ -24,6 +24,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_every_page_is_on_the_contents_page() -> None:
+    contents = PROJECT / "docs" / "README.md"
+    linked = {(contents.parent / link).resolve() for link in LINK.findall(contents.read_text(encoding="utf-8"))}
+    pages = [page for page in PROJECT.glob("docs/*/*.md") if not linked & {page, page.parent}]
+    assert [str(page.relative_to(PROJECT)) for page in pages] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     code = "\n".join("".join(groups) for groups in CODE.findall(page.read_text(encoding="utf-8")))
