@@ -6,29 +6,31 @@ WEB_CONCURRENCY   number of workers
 BFF_CONFIG_DIR    where the settings files are
 """
 
+# ruff: noqa: E402 - the patch has to come before every other import
+
 # First of all: whatever is imported after this sees cooperative sockets, locks and threads.
 from gevent import monkey
 
 monkey.patch_all()
 
-import math  # noqa: E402
-import os  # noqa: E402
-import resource  # noqa: E402
-import shutil  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from pathlib import Path  # noqa: E402
+import math
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 # gunicorn may be started from anywhere; `app` and `wsgi` are beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from app.core.errors import StoreUnavailableError  # noqa: E402
-from app.observability import access, audit, cells, lines, logs, metrics  # noqa: E402
-from app.services.key_ring import KeyFileError  # noqa: E402
-from app.services.key_store import KeyStoreError  # noqa: E402
-from app.services.state_store.private_files import NotAPrivateFileError, UnsafePermissionsError  # noqa: E402
-from app.settings import ConfigurationError, load_configuration  # noqa: E402
-from app.wiring import build_services  # noqa: E402
+from app.core.errors import StoreUnavailableError
+from app.observability import access, audit, cells, lines, logs, metrics
+from app.services.key_ring import KeyFileError
+from app.services.key_store import KeyStoreError
+from app.services.state_store.private_files import NotAPrivateFileError, UnsafePermissionsError
+from app.settings import ConfigurationError, load_configuration
+from app.wiring import build_services
 
 START_FAULTS = (
     ConfigurationError,
@@ -69,63 +71,55 @@ except START_FAULTS as fault:
 # Memory rather than disk: workers write here on every call and every second, and must never wait for a disk.
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
-# --- sockets ---
-
-bind = [os.environ.get("BFF_BIND", "0.0.0.0:8000"), settings.server.internal_bind]
 # Two listeners, one application: /metrics and /admin answer only on the second, and it is told by its socket.
-umask = 0o007
+bind = [os.environ.get("BFF_BIND", "0.0.0.0:8000"), settings.server.internal_bind]
 # A Unix socket given as BFF_BIND is for our user and group only.
-_FILES_WANTED = 65_536
+umask = 0o007
 # Two descriptors a proxied call; the usual soft limit of 1024 would end at 500 calls.
+_FILES_WANTED = 65_536
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, min(_hard, _FILES_WANTED)), _hard))
 
-# --- processes ---
-
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(os.sched_getaffinity(0)), 4))
 # A gevent worker fills one core. At most four unasked: a container's CPU quota is not seen here.
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(os.sched_getaffinity(0)), 4))
 worker_class = "app.gateway.worker.BffWorker"
-worker_connections = 4000
 # Per worker and listener. An idle stream costs some 40 KiB: about 160 MiB at worst. Beyond it, clients queue.
+worker_connections = 4000
 worker_tmp_dir = _MEMORY
-preload_app = False
 # Each worker builds its own application: threads, open files, mappings and pooled connections do not survive a fork.
+preload_app = False
+# Seconds. A worker whose loop has stood still for this long is replaced; long calls do not stop the loop.
 timeout = 30
-# A worker whose loop has stood still for this long is replaced. Long calls do not count: they do not stop the loop.
 graceful_timeout = math.ceil(settings.server.graceful_timeout_seconds)
-max_requests = 0
 # Workers are not restarted for their age: that would cut long streams, and there is no leak to hide.
-control_socket_disable = True
+max_requests = 0
 # No second way in.
+control_socket_disable = True
 
-# --- connections and heads ---
-
-keepalive = math.ceil(settings.server.keepalive_seconds)
 # The worker class waits by the exact setting; gunicorn has to see only that it is not 0.
-limit_request_line = 4094
+keepalive = math.ceil(settings.server.keepalive_seconds)
 # Bytes. A `return_to` may take 2048, a callback's code and state seldom more than 1000; beyond this: 414.
+limit_request_line = 4094
+# A browser behind two proxies sends about 40; beyond this: 431.
 limit_request_fields = 100
-# A browser behind two proxies sends about 40.
+# Bytes of one header line, the size that other servers agree on; beyond this: 431.
 limit_request_field_size = 8190
-# Bytes of one header line, the size that other servers agree on; beyond either: 431.
+# gunicorn believes no peer anything: `server.trusted_proxies` is ours to apply. Left alone, it would take the scheme,
+# and as `SCRIPT_NAME` even the path, from a header of any peer on a Unix socket.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
-# gunicorn believes no peer anything. `server.trusted_proxies` is ours to apply, and `SCRIPT_NAME` as a header would
-# move the path (gunicorn trusts peers on a Unix socket by default).
-header_map = "drop"
-# `X_User_ID` would become HTTP_X_USER_ID, the same as `X-User-ID`.
 proxy_protocol = "off"
-
-# --- logs ---
+# `X_User_ID` would become HTTP_X_USER_ID, the same as `X-User-ID`.
+header_map = "drop"
 
 logger_class = "app.observability.gunicorn_logger.JsonLogger"
 loglevel = settings.logging.level
-accesslog = None
 # Access lines are ours: JSON, without the query, and never waiting for who reads them.
+accesslog = None
 
+# Once per master; a reload (SIGHUP) runs this file again and must not lose the counts.
 if metrics.shared_directory is None:
-    # Once per master; a reload (SIGHUP) runs this file again and must not lose the counts.
     metrics.shared_directory = Path(tempfile.mkdtemp(prefix="bff-metrics-", dir=_MEMORY))
 
 

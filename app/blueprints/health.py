@@ -23,7 +23,7 @@ log = logs.get_logger(__name__)
 blueprint = Blueprint("health", __name__)
 
 _TRUST_SECONDS = 1.0
-# However often probes (or anybody else) ask, the store is tried about once a second.
+"""However often probes (or anybody else) ask, the store is tried about once a second."""
 
 
 class StoreProbe:

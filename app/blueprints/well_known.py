@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint("well_known", __name__)
 
 MAX_AGE_SECONDS = 300
-# How long after a rotation an identity provider may still see only the old keys; they stay valid for much longer.
+"""How long after a rotation an identity provider may still see only the old keys; they stay valid for much longer."""
 
 
 @blueprint.get("/.well-known/jwks.json")

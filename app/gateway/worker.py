@@ -13,7 +13,7 @@ import ssl
 import time
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent
 import gevent.local
@@ -27,9 +27,8 @@ from app.core.errors import BadRequestError, BffError, HeadersTooLargeError, Int
 from app.core.headers import HeaderView, check_unrepeated_headers
 from app.core.problem import build_problem
 from app.observability import access, logs
-
-if TYPE_CHECKING:
-    from app.wiring import Services
+from app.observability.metrics import Metrics
+from app.settings import Configuration
 
 # The answer's `Server` line need not tell anybody what to look up.
 gunicorn.http.wsgi.SERVER = "bff"
@@ -39,6 +38,16 @@ LINGER_BYTES = 16 * 1024 * 1024
 _SEND_SECONDS = 2.0
 
 log = logs.get_logger(__name__)
+
+
+class _Services(Protocol):
+    """What the worker needs of `app.extensions["bff"]`."""
+
+    @property
+    def configuration(self) -> Configuration: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
 
 
 class _Connection:
@@ -71,11 +80,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._idle: set[Any] = set()
 
     @property
-    def services(self) -> Services:
-        services: Services = self.wsgi.extensions["bff"]
+    def services(self) -> _Services:
+        services: _Services = self.wsgi.extensions["bff"]
         return services
-
-    # --- one connection ---
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         self._local.connection = _Connection(client)
@@ -130,11 +137,12 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         seconds: float = self.services.configuration.settings.server.keepalive_seconds
         return seconds
 
-    # --- what gunicorn's parser refuses ---
-
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answers what never reached the application, and ends the connection."""
-        if isinstance(exc, ssl.SSLError):
+        """Answers what never reached the application; the caller ends the connection.
+
+        Nobody is there to be answered after a TLS failure, and nothing is to be said when a stop kills the greenlet.
+        """
+        if isinstance(exc, ssl.SSLError | gevent.GreenletExit | SystemExit):
             return
         error = build_refusal(exc)
         request_id = secrets.token_hex(16)

@@ -23,6 +23,7 @@ from app.core.errors import (
     InternalError,
     MethodNotAllowedError,
     RouteNotFoundError,
+    StoreUnavailableError,
     UriTooLongError,
 )
 from app.core.headers import HeaderView
@@ -56,10 +57,19 @@ def register(app: Flask, services: Services) -> None:
         g.bff_proxied = False
         call = current_app.extensions["bff_get_call"]()
         refusal = to_bff_error(error)
-        call.code = refusal.code
+        call.error_code = refusal.code
         log_refusal(refusal, error)
-        services.metrics.count_refusal(refusal.code)
-        audit.record_refusal(refusal.code, client_address=call.client_address, path=call.path)
+        count_refusal(refusal, services)
+        user_id, session = call.user
+        audit.record_refusal(
+            refusal.code,
+            method=call.method,
+            path=call.path,
+            route_id=call.route_id,
+            user_id=user_id,
+            session=session,
+            client_address=call.client_address,
+        )
         status, lines, body = build_problem(refusal, request_id=call.request_id, login_url=login_url)
         page = render_page(refusal, call.path, call.request_id)
         # The same lines in the same order as the pipeline's refusals: a hidden path looks like one that is not there.
@@ -89,6 +99,12 @@ def to_bff_error(error: Exception) -> BffError:
     if status in _BY_STATUS:
         return _BY_STATUS[status]()
     return BadRequestError() if status < 500 else InternalError()
+
+
+def count_refusal(refusal: BffError, services: Services) -> None:
+    services.metrics.count_refusal(refusal.code)
+    if isinstance(refusal, StoreUnavailableError):
+        services.metrics.count_store_error()
 
 
 def log_refusal(refusal: BffError, error: Exception) -> None:

@@ -20,7 +20,7 @@ from app.core.errors import MethodNotAllowedError
 from app.core.headers import HeaderView
 from app.core.own_endpoints import needs_cross_site_check
 from app.gateway.policy import GatewayPolicy
-from app.hooks.request_context import find_own_methods
+from app.hooks.request_checks import find_own_methods
 
 if TYPE_CHECKING:
     from app.wiring import Services
@@ -78,7 +78,7 @@ def register(app: Flask, services: Services) -> None:
         headers["X-Correlation-ID"] = call.request_id
         if response.mimetype == "text/html":
             headers.setdefault("Content-Security-Policy", HTML_POLICY)
-        if call.code or (needs_cross_site_check(request.method, call.path) and request.method != "OPTIONS"):
+        if call.error_code or (needs_cross_site_check(request.method, call.path) and request.method != "OPTIONS"):
             for name, value in build_cors_headers(
                 request.headers.get("Origin"), own_origin=policy.own_origin, allow_origins=policy.allowed_origins
             ):

@@ -16,7 +16,7 @@ from app.observability.redaction import redact_text
 
 _MAX_PATH_CHARS = 1000
 _SHORT_TEXT_CHARS = 50
-# A control character takes six bytes in JSON, so that all texts together stay below `MAX_LINE_BYTES`.
+"""A control character takes six bytes in JSON: even then all texts together stay below `MAX_LINE_BYTES`."""
 _encoder = msgspec.json.Encoder()
 
 

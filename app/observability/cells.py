@@ -36,7 +36,7 @@ _MAGIC = b"BFFcell1"
 _HEAD_BYTES = 16
 _FIRST_BYTES = 64 * 1024
 _MAX_BYTES = 64 * 1024 * 1024
-# A bound for what should never be reached: 64 MiB hold about 500,000 histograms.
+"""A bound for what should never be reached: some 500,000 histograms."""
 _RETIRED = "retired.cells"
 
 Key = tuple[str, ...]

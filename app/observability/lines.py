@@ -26,7 +26,7 @@ Line = bytes | Callable[[], bytes]
 """A line with its newline, or what makes it; the latter runs in the writing thread."""
 
 _POLL_SECONDS = 0.025
-# Long enough that a busy worker's lines leave in batches, short enough for somebody who watches the log.
+"""Long enough that a busy worker's lines leave in batches, short enough for somebody who watches the log."""
 
 
 def start_daemon_thread(target: Callable[[], None]) -> object:

@@ -26,7 +26,7 @@ KeyState = Literal["next", "current", "retired"]
 FILE_NAME = "signing-keys.json"
 FORMAT_VERSION = 1
 _RSA_BITS = 3072
-# NIST SP 800-57: 128 bits of security, as the elliptic-curve keys have.
+"""NIST SP 800-57: 128 bits of security, as the elliptic-curve keys have."""
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"})
 
 

@@ -62,6 +62,12 @@ def test_an_internal_reason_is_logged_and_not_answered(client: FlaskClient, capt
     assert (event["error_code"], event["reason"]) == ("store_unavailable", "disk gone")
 
 
+def test_a_store_that_does_not_answer_is_counted(app: Flask, client: FlaskClient) -> None:
+    client.get("/auth/store-is-down")
+
+    assert b"bff_store_errors_total 1.0" in app.extensions["bff"].metrics.render()[1]
+
+
 def test_an_ordinary_refusal_is_no_event(client: FlaskClient, captured: CapturedLines) -> None:
     client.get("/auth/nothing")
 

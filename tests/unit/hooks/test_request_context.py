@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
-from app.hooks.request_context import get_raw_target
+from app.hooks.request_checks import get_raw_target
 from tests.unit.hooks.small_app import HOST, SECRET, build_app
 from tests.unit.observability.captured_lines import CapturedLines
 

@@ -47,7 +47,7 @@ def test_an_event_is_one_json_object_with_time_level_and_name(captured: Captured
 
 def test_what_is_below_the_level_is_not_written(captured: CapturedLines) -> None:
     logs.get_logger("app").debug("nobody asked")
-    logging.getLogger("app").debug("nobody asked")
+    logging.getLogger("lib").debug("nobody asked")
     assert captured.text == ""
 
     logs.configure("debug")
@@ -107,7 +107,7 @@ def raise_with_locals() -> None:
 
 @pytest.mark.parametrize("how", ["structlog", "logging"])
 def test_an_exception_tells_types_and_places_and_nothing_that_a_frame_held(captured: CapturedLines, how: str) -> None:
-    log = logs.get_logger("app") if how == "structlog" else logging.getLogger("app")
+    log = logs.get_logger("lib") if how == "structlog" else logging.getLogger("lib")
     try:
         raise_with_locals()
     except StoreUnavailableError:

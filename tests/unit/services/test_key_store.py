@@ -35,7 +35,7 @@ def test_the_first_start_makes_a_key_that_signs_and_is_published(directory: Path
 
     header = {"alg": algorithm, "kid": store.current.kid}
     token = jws.serialize_compact(header, b"claims", store.current.private_key, algorithms=[algorithm])
-    public_key = JWKRegistry.import_key(published)
+    public_key = JWKRegistry.import_key({**published})
     assert jws.deserialize_compact(token, public_key, algorithms=[algorithm]).payload == b"claims"
 
 
@@ -53,7 +53,7 @@ def test_no_private_part_is_published(directory: Path, algorithm: Algorithm) -> 
 def test_the_kid_is_the_thumbprint_of_the_key(directory: Path) -> None:
     store = open_store(directory)
 
-    assert JWKRegistry.import_key(store.public_jwks()["keys"][0]).thumbprint() == store.current.kid
+    assert JWKRegistry.import_key({**store.public_jwks()["keys"][0]}).thumbprint() == store.current.kid
 
 
 def test_the_next_start_finds_the_same_key(directory: Path) -> None:
