@@ -303,6 +303,19 @@ def test_a_touch_that_cannot_be_written_does_not_fail_the_call(
     assert watched_sessions.touch(session_id, record).last_seen_at == clock.now
 
 
+def test_a_touch_does_not_revive_a_session_whose_time_is_over(
+    sessions: SessionStore, state: StateStore, clock: SteppedClock
+) -> None:
+    session_id, record = sessions.create(build_login())
+    name = build_session_record_name(build_session_key(session_id))
+    stored = state.find(name)
+    assert stored is not None
+    state.put(name, stored.value, 10 * ABSOLUTE)
+    clock.step(IDLE)
+    assert sessions.touch(session_id, record) == record
+    assert sessions.find(session_id) is None
+
+
 # The end
 
 
@@ -534,6 +547,18 @@ def test_a_read_that_began_before_the_end_is_not_served_after_it(
     sessions._state = state
     assert sessions.find(session_id) is None
     assert reader.find(session_id) is None
+
+
+def test_a_worker_drops_its_own_copy_of_what_it_ends_itself(state: StateStore, clock: SteppedClock) -> None:
+    class NeverTells(Watched):
+        def is_current(self, key: str, mark: object) -> bool:
+            return True
+
+    sessions = SessionStore(NeverTells(state), settings=build_settings(), clock=clock)
+    session_id, _ = sessions.create(build_login())
+    assert sessions.find(session_id) is not None
+    sessions.end(session_id)
+    assert sessions.find(session_id) is None
 
 
 def test_local_copies_can_be_switched_off(watched: Watched, clock: SteppedClock) -> None:

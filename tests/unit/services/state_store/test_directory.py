@@ -264,7 +264,9 @@ def test_a_record_of_a_later_version_is_left_alone_until_it_is_over(
     file = find_file(folder, KEY)
     _give_it_a_later_version(file, file)
     content = file.read_bytes()
-    state.find(KEY)
+    with capture_logs() as lines:
+        state.find(KEY)
+    assert lines[0]["reason"] == "it was written by a later version"
     state.take(KEY)
     state.put_if_present(KEY, b"new", 60)
     state.sweep()
