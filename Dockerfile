@@ -20,6 +20,7 @@ COPY --from=build /srv/bff /srv/bff
 # The server writes here and nowhere else; mount a volume to keep sessions and keys.
 RUN install -d -o bff -g bff -m 0700 /srv/bff/var
 ENV PATH=/srv/bff/.venv/bin:$PATH \
+    BFF_ENVIRONMENT=production \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv/bff

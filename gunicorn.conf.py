@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from app.core.errors import StoreUnavailableError
-from app.observability import access, audit, cells, lines, logs, metrics
+from app.observability import access, audit, cells, logs, metrics
 from app.services.key_ring import KeyFileError
 from app.services.key_store import KeyStoreError
 from app.services.state_store.private_files import NotAPrivateFileError, UnsafePermissionsError
@@ -54,6 +54,8 @@ def load_settings():
     logs.configure(configuration.settings.logging.level)
     audit.configure(configuration.settings.logging.audit_sink)
     build_services(configuration)
+    for sentence in configuration.warnings:
+        log.warning("the configuration is good but may not be what was meant", warning=sentence)
     return configuration.settings
 
 
@@ -154,13 +156,6 @@ def refuse_faulty_reloads(server):
             reload()
 
     server.reload = reload_if_faultless
-
-
-def post_worker_init(worker):
-    """Runs in a worker whose application is built."""
-    services = worker.wsgi.extensions["bff"]
-    lines.stdout.on_drop = services.metrics.count_access_record_dropped
-    services.housekeeping.start()
 
 
 def worker_exit(_server, _worker):

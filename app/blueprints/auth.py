@@ -16,7 +16,6 @@ from app.core.cross_site import (
     FetchMetadata,
     build_csrf_token,
     build_fetch_metadata,
-    check_cross_site,
     check_csrf_token,
 )
 from app.core.errors import (
@@ -27,7 +26,6 @@ from app.core.errors import (
     SessionExpiredError,
 )
 from app.core.headers import HeaderView
-from app.core.own_endpoints import needs_cross_site_check
 from app.observability import audit
 from app.services.login_flow import ClaimedLogin, LoginDone
 from app.services.oidc_answers import AnswerRefusedError, parse_json_object
@@ -48,20 +46,6 @@ register_problem_pages(blueprint)
 def get_services() -> Services:
     """Returns the services of this application."""
     return cast("Services", current_app.extensions["bff"])
-
-
-@blueprint.before_request
-def apply_cross_site_rule() -> None:
-    """Refuses calls from pages that may not make them, before anything is looked at."""
-    if request.method == "OPTIONS" or not needs_cross_site_check(request.method, request.path):
-        return
-    settings = get_services().configuration.settings
-    check_cross_site(
-        request.method,
-        get_fetch_metadata(),
-        own_origin=settings.server.origin,
-        allow_origins=settings.cors.allow_origins,
-    )
 
 
 @blueprint.get("/auth/login")

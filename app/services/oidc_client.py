@@ -64,7 +64,10 @@ class OidcClient:
         """Returns where to send the browser, after pushing the request there if that is to be done (RFC 9126)."""
         metadata = self.get_metadata()
         parameters = oidc_requests.build_authorization_parameters(
-            request, client_id=self._settings.client_id, scope=" ".join(self._settings.scopes)
+            request,
+            client_id=self._settings.client_id,
+            scope=" ".join(self._settings.scopes),
+            resources=self._settings.resources,
         )
         if not self._uses_pushed_requests(metadata):
             return oidc_requests.build_authorization_url(metadata.authorization_endpoint, parameters)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from authlib.common.urls import add_params_to_uri
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from app.services.oidc_client_auth import Parameters
@@ -27,8 +27,10 @@ class AuthorizationRequest:
     """Already held to the allow-list; ours win over them in any case."""
 
 
-def build_authorization_parameters(request: AuthorizationRequest, *, client_id: str, scope: str) -> Parameters:
-    """Returns the parameters of an authorization request (OIDC Core §3.1.2.1, RFC 7636)."""
+def build_authorization_parameters(
+    request: AuthorizationRequest, *, client_id: str, scope: str, resources: Sequence[str] = ()
+) -> Parameters:
+    """Returns the parameters of an authorization request (OIDC Core §3.1.2.1, RFC 7636, RFC 8707 §2.1)."""
     ours = {
         "response_type": "code",
         "client_id": client_id,
@@ -39,15 +41,13 @@ def build_authorization_parameters(request: AuthorizationRequest, *, client_id: 
         "code_challenge": create_s256_code_challenge(request.code_verifier),
         "code_challenge_method": "S256",
     }
-    passed_on = tuple((name, value) for name, value in request.login_parameters if name not in ours)
-    return (*ours.items(), *passed_on)
+    passed_on = tuple((name, value) for name, value in request.login_parameters if name not in {*ours, "resource"})
+    return (*ours.items(), *(("resource", resource) for resource in resources), *passed_on)
 
 
 def build_authorization_url(endpoint: str, parameters: Parameters) -> str:
     """Returns where the browser goes when the parameters travel through it."""
-    rest = dict(parameters)
-    client_id, response_type = rest.pop("client_id"), rest.pop("response_type")
-    return str(prepare_grant_uri(endpoint, client_id, response_type, **rest))
+    return str(add_params_to_uri(endpoint, list(parameters)))
 
 
 def build_pushed_authorization_url(endpoint: str, client_id: str, request_uri: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import urlsafe_b64encode
 from hashlib import sha256
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from werkzeug.test import TestResponse
@@ -90,6 +90,23 @@ def test_the_request_to_the_provider_is_the_one_that_the_specifications_want(wor
         *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce"),
         *("code_challenge", "code_challenge_method"),
     }
+
+
+@pytest.mark.parametrize("par", ["off", "required"])
+def test_the_configured_resources_are_asked_for(world: World, par: str) -> None:
+    wanted = ["urn:test:api:crud", "urn:test:pdp"]
+    browser = world.open_browser(oidc={"resources": wanted, "par": par})
+    if par == "off":
+        assert parse_qs(urlsplit(browser.start_login("/x")).query)["resource"] == wanted
+    browser.log_in()
+    assert browser.is_logged_in()
+
+
+def test_a_resource_that_the_provider_does_not_know_makes_no_session(world: World) -> None:
+    browser = world.open_browser(oidc={"resources": ["urn:test:nobody"], "par": "required"})
+    answer = browser.navigate("/auth/login")
+    assert answer.headers["X-BFF-Error"] == "login_failed"
+    assert not browser.is_logged_in()
 
 
 def test_a_pushed_request_leaves_only_its_reference_in_the_browser(world: World) -> None:
