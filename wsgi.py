@@ -1,5 +1,12 @@
-"""The WSGI entry point: `gunicorn -c gunicorn.conf.py wsgi:app`."""
+"""The WSGI entry point, imported once in every process that serves: `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 from app import create_app
+from app.observability.start import start_observing
+from app.wiring import Services
 
 app = create_app()
+
+services: Services = app.extensions["bff"]
+logging = services.configuration.settings.logging
+start_observing(level=logging.level, audit_sink=logging.audit_sink, metrics=services.metrics)
+services.housekeeping.start()

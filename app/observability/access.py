@@ -73,7 +73,7 @@ def stop(timeout_seconds: float = 2.0) -> bool:
 
 def build_line(entry: AccessRecord) -> bytes:
     """Encodes a record as one line of at most `MAX_LINE_BYTES`."""
-    if isinstance(entry.time, float | int):
+    if not isinstance(entry.time, datetime):
         entry.time = datetime.fromtimestamp(entry.time, UTC)
     entry.duration_ms = round(entry.duration_ms, 3)
     if entry.upstream_ms is not None:
