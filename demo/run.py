@@ -85,12 +85,17 @@ def choose_ports() -> Ports:
             continue
         chosen[name] = int(raw)
         if not is_free(chosen[name]):
-            faults.append(f"Port {raw} is taken. Choose another one: make demo {variable}={int(raw) % 64000 + 1000}")
+            faults.append(f"Port {raw} is taken. Choose another one: make demo {variable}={suggest_port(int(raw))}")
     if not faults and len(set(chosen.values())) < len(chosen):
         faults.append(f"Each part needs a port of its own, but the ports are {sorted(chosen.values())}.")
     if faults:
         raise DemoCannotStartError("\n".join(faults))
     return Ports(**chosen)
+
+
+def suggest_port(taken: int) -> int:
+    """The next free port above one that is taken, clear of the other defaults."""
+    return next(port for port in (*range(taken + 11, 65536), *range(1024, taken)) if is_free(port))
 
 
 def is_free(port: int) -> bool:
