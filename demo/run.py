@@ -95,7 +95,8 @@ def choose_ports() -> Ports:
 
 def suggest_port(taken: int) -> int:
     """The next free port above one that is taken, clear of the other defaults."""
-    return next(port for port in (*range(taken + 11, 65536), *range(1024, taken)) if is_free(port))
+    above = range(taken + 11, 65536)
+    return next((port for port in above if is_free(port)), 1024)
 
 
 def is_free(port: int) -> bool:
