@@ -1,0 +1,75 @@
+"""The servers a worker has to do with, and what it knows about each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from app.core.redis_address import HostAndPort
+from app.services.state_store.redis_engine.failures import RedisFailedError
+from app.services.state_store.redis_engine.pool import WirePool
+from app.services.state_store.redis_engine.wire import Wire, WireOpener
+
+_REPLICAS_KNOWN_FOR_SECONDS = 10
+
+
+class Node:
+    """One server."""
+
+    def __init__(self, host: HostAndPort, pool: WirePool, monotonic: Callable[[], float]) -> None:
+        self.host = host
+        self.pool = pool
+        self._monotonic = monotonic
+        self._replicas = 0
+        self._ask_again_at = float("-inf")
+
+    def count_replicas(self, wire: Wire) -> int:
+        """How many follow it, by an answer of the last seconds; 0 when we may not ask. Raises `RedisFailedError`."""
+        now = self._monotonic()
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + _REPLICAS_KNOWN_FOR_SECONDS
+            self._replicas = self._ask_for_replicas(wire)
+        return self._replicas
+
+    def _ask_for_replicas(self, wire: Wire) -> int:
+        try:
+            role = wire.call("ROLE")
+        except RedisFailedError:
+            if not wire.is_open():
+                raise
+            return 0  # the user may not ask
+        return len(role[2]) if role[0] == b"master" else 0
+
+
+class Nodes:
+    """Makes each node once."""
+
+    def __init__(self, opener: WireOpener, most_wires: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._opener = opener
+        self._most_wires = most_wires
+        self._monotonic = monotonic
+        self._nodes: dict[HostAndPort, Node] = {}
+        self._changing = threading.Lock()
+
+    def get(self, host: HostAndPort) -> Node:
+        node = self._nodes.get(host)
+        if node is None:
+            with self._changing:
+                node = self._nodes.get(host) or self._build(host)
+                self._nodes[host] = node
+        return node
+
+    def open_wire(self, host: HostAndPort, timeout_seconds: float | None = None) -> Wire:
+        """A connection of the caller's own, outside of any pool. Raises `RedisFailedError`."""
+        return self._opener.open(host, timeout_seconds)
+
+    def keep_only(self, hosts: Collection[HostAndPort]) -> None:
+        """Forgets the others."""
+        with self._changing:
+            gone = [self._nodes.pop(host) for host in list(self._nodes) if host not in hosts]
+        for node in gone:
+            node.pool.drop()
+
+    def _build(self, host: HostAndPort) -> Node:
+        return Node(host, WirePool(lambda: self._opener.open(host), self._most_wires), self._monotonic)

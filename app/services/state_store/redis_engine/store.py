@@ -1,0 +1,222 @@
+"""The Redis engine: state that all machines share.
+
+Redis expires the records, counts their time by its own clock, and runs each change as one step. Copies are judged
+without asking it, by what `ChangeListener` has heard.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import structlog
+
+from app.core.errors import StoreUnavailableError
+from app.services.state_store.complaints import Complaints
+from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, LockHold, StoredRecord
+from app.services.state_store.redis_engine import scripts
+from app.services.state_store.redis_engine.caller import RedisCaller
+from app.services.state_store.redis_engine.changes import Changes
+from app.services.state_store.redis_engine.frame import HEAD_BYTES, UnreadableFrameError, build_frame, parse_frame
+from app.services.state_store.redis_engine.listener import ChangeListener, build_announcement
+from app.services.state_store.redis_engine.lock import LeasedLocks
+from app.services.state_store.redis_engine.scripts import Script, build_command, build_script_command
+from app.services.state_store.redis_engine.topology import Topology
+from app.services.state_store.redis_engine.wire import Argument, Reply
+
+ANNOUNCED_KINDS = frozenset({"session", "tokens", "service-token"})
+"""Kinds of records that workers may keep copies of. Changes of others are announced to nobody."""
+
+_KEY = re.compile(r"(?P<kind>[a-z][a-z-]*):(?P<name>[A-Za-z0-9._~:-]{1,256})")
+_PROBE_LIFETIME_MILLISECONDS = 60_000
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisMark:
+    """Tells one write from every other, and when it was read."""
+
+    head: bytes
+    read_at_position: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A record's key as Redis has it. What follows the kind decides the slot: all records of a session lie together."""
+
+    redis_key: str
+    is_announced: bool
+
+
+class RedisStateStore:
+    """`StateStore` in Redis. `clock` gives epoch seconds, and only bounds copies. Connects when it is first used."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        caller: RedisCaller,
+        *,
+        key_prefix: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._topology = topology
+        self._caller = caller
+        self._key_prefix = key_prefix
+        self._clock = clock
+        self._channel = f"{key_prefix}changes"
+        self._changes = Changes()
+        self._locks = LeasedLocks(caller, key_prefix)
+        self._complaints = Complaints()
+        self.listener = ChangeListener(topology.open_listener, self._channel, self._changes)
+
+    def start(self) -> None:
+        self.listener.start()
+
+    def close(self) -> None:
+        self.listener.stop()
+        self._topology.close()
+
+    def find(self, key: str) -> StoredRecord | None:
+        name = self._build_name(key)
+        position = self._changes.position
+        content = self._caller.call("find", build_command("GET", name.redis_key))
+        if content is None:
+            return None
+        try:
+            frame = parse_frame(key, content)
+        except UnreadableFrameError as error:
+            self._complain_once(key, str(error))
+            return None
+        return StoredRecord(frame.value, RedisMark(frame.head, position, frame.expires_at))
+
+    def is_current(self, key: str, mark: Hashable) -> bool:
+        if not isinstance(mark, RedisMark) or not self._build_name(key).is_announced:
+            return False
+        return self._clock() < mark.expires_at and self._changes.is_current(key, mark.read_at_position, mark.head)
+
+    def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
+        self._write("put", scripts.PUT, key, value, lifetime_seconds, durable=durable)
+
+    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
+        return self._write("put_if_present", scripts.PUT_IF_PRESENT, key, value, lifetime_seconds, durable=durable)
+
+    def put_if_current(
+        self, key: str, mark: Hashable, value: bytes, lifetime_seconds: float, *, durable: bool = False
+    ) -> bool:
+        if not isinstance(mark, RedisMark):
+            return False
+        script = scripts.PUT_IF_CURRENT
+        return self._write("put_if_current", script, key, value, lifetime_seconds, mark.head, durable=durable)
+
+    def add(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
+        return self._write("add", scripts.ADD, key, value, lifetime_seconds, durable=durable)
+
+    def take(self, key: str) -> bytes | None:
+        name = self._build_name(key)
+        command = build_script_command(
+            scripts.TAKE, name.redis_key, *self._build_gone_arguments(key, name), can_be_repeated=False
+        )
+        content = self._change("take", key, name, command)
+        if content is None:
+            return None
+        try:
+            return parse_frame(key, content).value
+        except UnreadableFrameError as error:
+            self._complain_once(key, str(error))
+            return None
+
+    def delete(self, key: str, *, durable: bool = False) -> None:
+        name = self._build_name(key)
+        command = build_script_command(scripts.DELETE, name.redis_key, *self._build_gone_arguments(key, name))
+        self._change("delete", key, name, command, durable=durable)
+
+    def increment(self, key: str, lifetime_seconds: float) -> int:
+        command = build_script_command(
+            scripts.INCREMENT,
+            self._build_name(key).redis_key,
+            max(1, _build_milliseconds(lifetime_seconds)),
+            can_be_repeated=False,
+        )
+        return int(self._caller.call("increment", command))
+
+    def add_member(self, key: str, member: str, lifetime_seconds: float) -> None:
+        redis_key = self._build_name(key).redis_key
+        milliseconds = _build_milliseconds(lifetime_seconds)
+        self._caller.call(
+            "add_member", build_script_command(scripts.ADD_MEMBER, redis_key, member.encode(), milliseconds)
+        )
+
+    def remove_member(self, key: str, member: str) -> None:
+        self._caller.call("remove_member", build_command("ZREM", self._build_name(key).redis_key, member.encode()))
+
+    def members(self, key: str) -> frozenset[str]:
+        reply = self._caller.call("members", build_script_command(scripts.MEMBERS, self._build_name(key).redis_key))
+        return frozenset(member.decode() for member in reply)
+
+    def lock(
+        self, name: str, wait_seconds: float, lease_seconds: float = DEFAULT_LEASE_SECONDS
+    ) -> AbstractContextManager[LockHold]:
+        return self._locks.hold(name, wait_seconds, lease_seconds)
+
+    def sweep(self) -> int:
+        """Redis does it itself."""
+        return 0
+
+    def check(self) -> None:
+        """Also that changes may be announced. Of a cluster it tries the node that a key of chance falls to."""
+        redis_key = self._build_name(f"probe:{secrets.token_hex(16)}").redis_key
+        value = secrets.token_bytes(16)
+        command = build_script_command(scripts.CHECK, redis_key, value, _PROBE_LIFETIME_MILLISECONDS, self._channel)
+        if self._caller.call("check", command) != value:
+            raise StoreUnavailableError(internal_reason="a record that was written did not come back")
+
+    def __repr__(self) -> str:
+        return "<RedisStateStore>"
+
+    def _write(
+        self, operation: str, script: Script, key: str, value: bytes, lifetime: float, *more: Argument, durable: bool
+    ) -> bool:
+        name = self._build_name(key)
+        milliseconds = _build_milliseconds(lifetime)
+        frame = build_frame(key, value, self._clock() + lifetime)
+        head = frame[:HEAD_BYTES] if milliseconds else b""
+        arguments = (frame, milliseconds, *self._build_announcement(key, name, head), *more)
+        command = build_script_command(script, name.redis_key, *arguments)
+        return bool(self._change(operation, key, name, command, durable=durable))
+
+    def _change(
+        self, operation: str, key: str, name: _Name, command: scripts.Command, *, durable: bool = False
+    ) -> Reply:
+        """Notes the change before it is heard of, and also when the call fails: it may have been made all the same."""
+        try:
+            return self._caller.call(operation, command, durable=durable)
+        finally:
+            if name.is_announced:
+                self._changes.note(key)
+
+    def _build_announcement(self, key: str, name: _Name, head: bytes) -> tuple[str, bytes]:
+        return (self._channel, build_announcement(key, head)) if name.is_announced else ("", b"")
+
+    def _build_gone_arguments(self, key: str, name: _Name) -> tuple[str, bytes]:
+        return self._build_announcement(key, name, b"")
+
+    def _build_name(self, key: str) -> _Name:
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise ValueError("a key is kind:name, in plain ASCII")
+        kind = match["kind"]
+        return _Name(f"{self._key_prefix}{kind}:{{{match['name']}}}", kind in ANNOUNCED_KINDS)
+
+    def _complain_once(self, key: str, reason: str) -> None:
+        if self._complaints.is_new(key, reason):
+            _log.warning("store.record_unreadable", kind=key.partition(":")[0], reason=reason)
+
+
+def _build_milliseconds(seconds: float) -> int:
+    """0 only for what is over at once."""
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0

@@ -1,0 +1,155 @@
+"""One connection to one Redis server: a command goes out, its reply comes back.
+
+redis-py's `Connection` connects, speaks TLS, logs in, packs and (with hiredis) parses. Its clients and pools are not
+used: they retry for seconds, cannot say whether a command was sent before it failed, and cost 60 µs more a call.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from app.core.redis_address import HostAndPort
+from app.services.state_store.redis_engine.failures import (
+    RedisFailedError,
+    build_broken_failure,
+    build_opening_failure,
+    build_reply_error,
+)
+
+Argument: TypeAlias = bytes | str | int
+Reply: TypeAlias = Any
+"""What the parser gives: None, int, bytes, or a list of these. Who sends a command knows what it answers."""
+
+_TRUSTED_IDLE_SECONDS = 0.1
+"""A connection that answered this recently is taken for good: looking (15 µs) costs as much as a command."""
+
+
+class Wire:
+    """Open from the start. Not for two callers at once."""
+
+    def __init__(self, connection: Any, host: HostAndPort, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._connection = connection
+        self._monotonic = monotonic
+        self._answered_at = monotonic()
+        self.host = host
+
+    def call(self, *command: Argument) -> Reply:
+        """Raises `RedisFailedError`, `RedirectedError` or `ScriptUnknownError`. The wire is closed if it broke."""
+        self.send(*command)
+        return self.read()
+
+    def send(self, *command: Argument) -> None:
+        """Raises `RedisFailedError`."""
+        try:
+            self._connection.send_command(*command)
+        except RedisError as error:
+            raise build_broken_failure(error, self.host) from None
+
+    def read(self) -> Reply:
+        """Reads one reply. Raises as `call`."""
+        try:
+            reply = self._connection.read_response()
+        except ResponseError as error:
+            self._answered_at = self._monotonic()
+            raise build_reply_error(error, self.host) from None
+        except RedisError as error:
+            raise build_broken_failure(error, self.host) from None
+        self._answered_at = self._monotonic()
+        return reply
+
+    def has_word(self, wait_seconds: float) -> bool:
+        """Waits until something can be read. Raises `RedisFailedError` when the other side has closed."""
+        try:
+            return bool(self._connection.can_read(timeout=wait_seconds))
+        except RedisError as error:
+            raise build_broken_failure(error, self.host) from None
+
+    def is_usable(self) -> bool:
+        """Whether a command may be sent: the other side has not closed, and owes no reply to an earlier caller."""
+        if not self.is_open():
+            return False
+        if self._monotonic() - self._answered_at < _TRUSTED_IDLE_SECONDS:
+            return True
+        try:
+            return not self.has_word(0)
+        except RedisFailedError:
+            return False
+
+    def is_open(self) -> bool:
+        return bool(self._connection.is_connected)
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+
+class WireOpener:
+    """Opens connections, all with one set of credentials. `tls` holds whom to trust."""
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        user: str = "",
+        password: str = "",
+        database: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
+        self._timeout_seconds = timeout_seconds
+        self._arguments: dict[str, Any] = {
+            "username": user or None,
+            "password": password or None,
+            "db": database,
+            "protocol": 2,  # the listener's PING is answered in RESP2 too, and nothing is pushed unasked
+            "driver_info": None,
+            "retry": Retry(NoBackoff(), 0),
+        }
+
+    def open(self, host: HostAndPort, timeout_seconds: float | None = None) -> Wire:
+        """Connects and logs in. Raises `RedisFailedError`."""
+        timeout_seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        connection = self._build_connection(host, timeout_seconds)
+        try:
+            connection.connect()
+        except RedisError as error:
+            raise build_opening_failure(error, host) from None
+        return Wire(connection, host)
+
+    def _build_connection(self, host: HostAndPort, timeout_seconds: float) -> Any:
+        arguments = {
+            **self._arguments,
+            "host": host.host,
+            "port": host.port,
+            "socket_timeout": timeout_seconds,
+            "socket_connect_timeout": timeout_seconds,
+        }
+        if self._tls is not None:
+            return _TlsConnection(self._tls, arguments)
+        return Connection(**arguments)  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        return "<WireOpener>"
+
+
+class _TlsConnection(SSLConnection):
+    """With a context made once: redis-py's own is made for each connection, and trusts the system beside `ca_file`."""
+
+    def __init__(self, context: ssl.SSLContext, arguments: dict[str, Any]) -> None:
+        super().__init__(**arguments)
+        self._context = context
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> ssl.SSLSocket:
+        return self._context.wrap_socket(sock, server_hostname=self.host)
+
+
+def build_tls_context(ca_file: str) -> ssl.SSLContext:
+    """Trusts `ca_file` alone, or the system's authorities. Raises `OSError` when the file cannot be used."""
+    return ssl.create_default_context(cafile=ca_file or None)
