@@ -23,6 +23,7 @@ from app.services.logout_flow import LogoutFlow
 from app.services.oidc_client import OidcClient
 from app.services.session_store import SessionStore
 from app.services.session_store.flask_interface import StoreSessionInterface
+from app.services.session_tokens import SessionTokens
 from app.services.state_store import StateStore
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_provider import TokenProvider
@@ -68,17 +69,30 @@ def build_services(
     key_ring = load_or_create_key_ring(_choose_key_file(settings))
     key_store = load_or_create_key_store(Path(settings.keys.directory), algorithm=settings.keys.algorithm, clock=clock)
     session_store = SessionStore(state_store, settings=settings.session, clock=clock)
-    token_store = TokenStore(state_store, key_ring)
+    token_store = TokenStore(
+        state_store, key_ring, clock=clock, local_cache_seconds=settings.session.local_cache_seconds
+    )
     oidc_client = OidcClient(
         settings.oidc,
         http=ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file),
         clock=clock,
         allow_http=settings.environment == "development",
     )
+    session_tokens = SessionTokens(
+        oidc_client=oidc_client,
+        session_store=session_store,
+        token_store=token_store,
+        state_store=state_store,
+        refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
+        idp_timeout_seconds=settings.oidc.timeout_seconds,
+        count_refresh=metrics.count_token_refresh,
+        clock=clock,
+    )
     token_provider = TokenProvider(
         oidc_client=oidc_client,
         token_store=token_store,
         state_store=state_store,
+        session_tokens=session_tokens,
         refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
         idp_timeout_seconds=settings.oidc.timeout_seconds,
         clock=clock,

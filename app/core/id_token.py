@@ -38,7 +38,8 @@ class IdTokenExpectation:
 
     issuer: str
     client_id: str
-    nonce: str
+    nonce: str | None
+    """None: the answer to a refresh, where the provider leaves it out (OIDC Core §12.2)."""
     now: float
     leeway_seconds: float
     max_age_seconds: int | None = None
@@ -55,7 +56,8 @@ def check_id_token_claims(claims: Mapping[str, object], expected: IdTokenExpecta
     _check_audience(claims, expected.client_id)
     _check_subject(claims.get("sub"))
     _check_times(claims, expected)
-    _check_nonce(claims.get("nonce"), expected.nonce)
+    if expected.nonce is not None:
+        _check_nonce(claims.get("nonce"), expected.nonce)
 
 
 def check_access_token_hash(claims: Mapping[str, object], algorithm: str, access_token: str) -> None:

@@ -33,6 +33,9 @@ REFUSALS = Metric("bff_refusals_total", "counter", "Calls answered with an error
 LOGINS = Metric("bff_logins_total", "counter", "Logins that came to an end.", ("outcome",))
 LOGOUTS = Metric("bff_logouts_total", "counter", "Logouts.")
 SESSIONS_ENDED = Metric("bff_sessions_ended_total", "counter", "Sessions that were ended.", ("reason",))
+TOKEN_REFRESHES = Metric(
+    "bff_token_refreshes_total", "counter", "Attempts to refresh or exchange a user's token.", ("outcome",)
+)
 ACCESS_RECORDS_DROPPED = Metric(
     "bff_access_records_dropped_total", "counter", "Log lines lost because nobody read stdout."
 )
@@ -47,6 +50,7 @@ ALL_METRICS = (
     LOGINS,
     LOGOUTS,
     SESSIONS_ENDED,
+    TOKEN_REFRESHES,
     ACCESS_RECORDS_DROPPED,
     STORE_ERRORS,
     CALLS_IN_PROGRESS,
@@ -87,6 +91,10 @@ class Metrics:
 
     def count_session_ended(self, reason: str) -> None:
         self._cells.add(SESSIONS_ENDED, (reason,))
+
+    def count_token_refresh(self, outcome: str) -> None:
+        """`outcome`: completed, failed (the provider could not answer), refused, or ended (and with it the session)."""
+        self._cells.add(TOKEN_REFRESHES, (outcome,))
 
     def count_access_record_dropped(self) -> None:
         self._cells.add(ACCESS_RECORDS_DROPPED)

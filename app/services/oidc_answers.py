@@ -58,7 +58,15 @@ class TokenAnswer:
     def to_token_set(self, now: float) -> TokenSet:
         """Returns what is kept of the answer, with the moment its access token expires."""
         expires_at = None if self.expires_in_seconds is None else now + self.expires_in_seconds
-        return TokenSet(self.access_token, self.token_type, expires_at, self.refresh_token, self.id_token, self.scope)
+        return TokenSet(
+            access_token=self.access_token,
+            token_type=self.token_type,
+            expires_at=expires_at,
+            refresh_token=self.refresh_token,
+            id_token=self.id_token,
+            scope=self.scope,
+            obtained_at=now,
+        )
 
 
 def parse_json_object(body: bytes) -> dict[str, object]:

@@ -91,14 +91,7 @@ class OidcClient:
         self, unverified_id_token: str, *, nonce: str, access_token: str, max_age_seconds: int | None = None
     ) -> dict[str, object]:
         """Returns the claims of an ID token that is good in every respect; raises `LoginFailedError` if it is not."""
-        expected = IdTokenExpectation(
-            issuer=self._settings.issuer,
-            client_id=self._settings.client_id,
-            nonce=nonce,
-            now=self._clock(),
-            leeway_seconds=self._settings.clock_skew_seconds,
-            max_age_seconds=max_age_seconds,
-        )
+        expected = self._build_expectation(nonce=nonce, max_age_seconds=max_age_seconds)
         try:
             verified = self._keys.verify(unverified_id_token)
             check_id_token_claims(verified.claims, expected)
@@ -127,6 +120,27 @@ class OidcClient:
             raise IdpUnavailableError(internal_reason=f"client credentials: {error}") from error
         except (AnswerRefusedError, OAuthRefusalError) as error:
             raise ServiceTokenUnavailableError(internal_reason=f"client credentials: {error}") from error
+
+    def refresh(self, refresh_token: str, *, audience: str = "", scope: str = "") -> TokenAnswer:
+        """Spends a refresh token. Raises `OAuthRefusalError` for a refusal that could be read, else
+        `IdpUnavailableError`: an answer that makes no sense says nothing about the grant."""
+        form = oidc_requests.build_refresh_request(refresh_token, audience, scope, self._settings.audience_parameter)
+        return self._request_user_token("refresh", form)
+
+    def exchange_token(self, subject_token: str, *, audience: str, scope: str) -> TokenAnswer:
+        """Trades the user's access token for one for `audience` (RFC 8693); raises as `refresh`."""
+        parameter = self._settings.audience_parameter
+        form = oidc_requests.build_token_exchange_request(subject_token, audience, scope, parameter)
+        return self._request_user_token("token exchange", form)
+
+    def check_refreshed_id_token(self, unverified_id_token: str, *, subject: str, access_token: str) -> None:
+        """Raises `IdTokenClaimError` or `SignatureRefusedError` unless an ID token that came with a refresh is good and
+        speaks of the same user (OIDC Core §12.2)."""
+        verified = self._keys.verify(unverified_id_token)
+        check_id_token_claims(verified.claims, self._build_expectation(nonce=None, max_age_seconds=None))
+        check_access_token_hash(verified.claims, verified.algorithm, access_token)
+        if verified.claims["sub"] != subject:
+            raise IdTokenClaimError("sub is not the user of this session")
 
     def revoke(self, token: str, token_type_hint: str, *, total_seconds: float) -> bool:
         """Asks the provider to revoke a token (RFC 7009), best effort: tells whether it did, and never raises."""
@@ -161,6 +175,22 @@ class OidcClient:
         if self._settings.par == "required":
             raise IdpUnavailableError(internal_reason="oidc.par is required, and the provider does not offer it")
         return False
+
+    def _build_expectation(self, *, nonce: str | None, max_age_seconds: int | None) -> IdTokenExpectation:
+        return IdTokenExpectation(
+            issuer=self._settings.issuer,
+            client_id=self._settings.client_id,
+            nonce=nonce,
+            now=self._clock(),
+            leeway_seconds=self._settings.clock_skew_seconds,
+            max_age_seconds=max_age_seconds,
+        )
+
+    def _request_user_token(self, step: str, form: Parameters) -> TokenAnswer:
+        try:
+            return self._request_token(form)
+        except (ControlUnreachableError, IdpFailingError, AnswerRefusedError) as error:
+            raise IdpUnavailableError(internal_reason=f"{step}: {error}") from error
 
     def _request_token(self, form: Parameters) -> TokenAnswer:
         return parse_token_answer(self._post(self.get_metadata().token_endpoint, form))

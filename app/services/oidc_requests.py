@@ -75,6 +75,29 @@ def build_client_credentials_request(audience: str, scope: str, audience_paramet
     return tuple(form)
 
 
+def build_refresh_request(refresh_token: str, audience: str, scope: str, audience_parameter: str) -> Parameters:
+    """Returns the form that refreshes, for a service's audience where one is named (RFC 6749 §6, RFC 8707 §2.2)."""
+    form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
+    if scope:
+        form.append(("scope", scope))
+    if audience:
+        form.append((audience_parameter, audience))
+    return tuple(form)
+
+
+def build_token_exchange_request(subject_token: str, audience: str, scope: str, audience_parameter: str) -> Parameters:
+    """Returns the form that trades the user's access token for one for a service (RFC 8693 §2.1)."""
+    form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", subject_token),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        (audience_parameter, audience),
+    ]
+    if scope:
+        form.append(("scope", scope))
+    return tuple(form)
+
+
 def build_end_session_url(
     metadata: ProviderMetadata, *, client_id: str, id_token_hint: str, post_logout_redirect_uri: str, state: str
 ) -> str:

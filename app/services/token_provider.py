@@ -23,6 +23,7 @@ from app.core.errors import (
 )
 from app.core.routes import Service
 from app.services.oidc_client import OidcClient
+from app.services.session_tokens import SessionTokens
 from app.services.state_store.interface import StateStore
 from app.services.token_store import TokenSet, TokenStore
 
@@ -55,6 +56,7 @@ class TokenProvider:
         oidc_client: OidcClient,
         token_store: TokenStore,
         state_store: StateStore,
+        session_tokens: SessionTokens,
         refresh_ahead_seconds: float,
         idp_timeout_seconds: float,
         clock: Callable[[], float],
@@ -62,6 +64,7 @@ class TokenProvider:
         self._oidc_client = oidc_client
         self._token_store = token_store
         self._state_store = state_store
+        self._session_tokens = session_tokens
         self._refresh_ahead_seconds = refresh_ahead_seconds
         self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
         self._clock = clock
@@ -71,25 +74,17 @@ class TokenProvider:
     def get_bearer(self, service: Service, session_key: str | None) -> str | None:
         """Returns the access token for a call to `service`, or None when it wants none.
 
-        Raises `SessionExpiredError` when the user's token is over, `ServiceTokenUnavailableError` when the BFF's own
-        cannot be had.
+        Raises `SessionExpiredError` when the user's grant is over, `ServiceTokenUnavailableError` when no token can be
+        had right now.
         """
         mode = service.token.mode
         if mode == "none":
             return None
-        if mode == "user":
-            return self._require_user_token(session_key)
         if mode == "client_credentials":
             return self._get_service_token(service)
-        raise ServiceTokenUnavailableError(internal_reason=f"token mode {mode} is not available")
-
-    def _require_user_token(self, session_key: str | None) -> str:
-        tokens = self._token_store.find(session_key) if session_key else None
-        if tokens is None:
-            raise SessionExpiredError(internal_reason="the session has no tokens")
-        if tokens.expires_at is not None and tokens.expires_at <= self._clock():
-            raise SessionExpiredError(internal_reason="the user's access token has expired")
-        return tokens.access_token
+        if session_key is None:
+            raise SessionExpiredError(internal_reason="the call has no session that could have a token")
+        return self._session_tokens.get(service, session_key)
 
     def _get_service_token(self, service: Service) -> str:
         cache_key = _build_cache_key(service)

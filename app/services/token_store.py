@@ -6,12 +6,15 @@ A token record says where it belongs as part of the seal, so that one copied ove
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 
 from app.services.key_ring import KeyRing, SealBrokenError
 from app.services.session_store.keys import build_tokens_record_name, build_tombstone_name
+from app.services.session_store.local_copies import LocalCopies
 from app.services.state_store import StateStore
 from app.services.state_store.complaints import Complaints
 from app.services.state_store.versioned import UnreadableRecordError, decode_versioned, encode_versioned
@@ -24,6 +27,17 @@ SERVICE_TOKEN_LIFETIME_SECONDS = 86400
 _log = structlog.get_logger(__name__)
 
 
+class ServiceAccessToken(msgspec.Struct, frozen=True):
+    """A user's access token for one service, audience and scope. `expires_at` as in `TokenSet`."""
+
+    access_token: str
+    expires_at: float | None = None
+    obtained_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return "<ServiceAccessToken>"
+
+
 class TokenSet(msgspec.Struct, frozen=True):
     """What a token endpoint answered (RFC 6749 §5.1). `expires_at` in epoch seconds, None when the IdP did not say."""
 
@@ -33,6 +47,9 @@ class TokenSet(msgspec.Struct, frozen=True):
     refresh_token: str | None = None
     id_token: str | None = None
     scope: str = ""
+    obtained_at: float = 0.0
+    for_services: dict[str, ServiceAccessToken] = msgspec.field(default_factory=dict)
+    """Further access tokens that the same refresh token gave, by what they are for (`TokenTarget.key`)."""
 
     def __repr__(self) -> str:
         return "<TokenSet>"
@@ -49,12 +66,30 @@ class _TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.msgpack.Decoder(_TokenRecord)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """A session's tokens and the mark of the very write that put them there."""
+
+    tokens: TokenSet
+    mark: Hashable
+
+
 class TokenStore:
     """Every method may raise `StoreUnavailableError`."""
 
-    def __init__(self, state: StateStore, key_ring: KeyRing) -> None:
+    def __init__(
+        self,
+        state: StateStore,
+        key_ring: KeyRing,
+        *,
+        clock: Callable[[], float],
+        local_cache_seconds: float = 0.0,
+    ) -> None:
+        """`local_cache_seconds`: how long `find` may trust this worker's own copy."""
         self._state = state
         self._key_ring = key_ring
+        self._clock = clock
+        self._copies: LocalCopies[TokenSet] = LocalCopies(state.is_current, max_age_seconds=local_cache_seconds)
         self._complaints = Complaints()
 
     def save(self, session_key: str, tokens: TokenSet, lifetime_seconds: float) -> bool:
@@ -64,21 +99,48 @@ class TokenStore:
         before is seen.
         """
         name = build_tokens_record_name(session_key)
-        self._state.put(name, self._seal(tokens, name), lifetime_seconds)
+        self._copies.drop(name)
+        self._state.put(name, self._seal(tokens, name), lifetime_seconds, durable=True)
         if self._state.find(build_tombstone_name(session_key)) is None:
             return True
         self._state.delete(name)
         return False
 
+    def replace(self, session_key: str, stored: StoredTokens, tokens: TokenSet, lifetime_seconds: float) -> bool:
+        """Puts `tokens` in the place of `stored`; False, and nothing is written, when that is no longer what is there.
+
+        So an older answer never overwrites a newer one, and what ended stays ended.
+        """
+        name = build_tokens_record_name(session_key)
+        self._copies.drop(name)
+        sealed = self._seal(tokens, name)
+        return self._state.put_if_current(name, stored.mark, sealed, lifetime_seconds, durable=True)
+
     def find(self, session_key: str) -> TokenSet | None:
         """None also when the record was tampered with, or sealed with a key that is gone (said in the log)."""
-        return self._find(build_tokens_record_name(session_key))
+        name = build_tokens_record_name(session_key)
+        now = self._clock()
+        copy = self._copies.find(name, now)
+        if copy is not None:
+            return copy
+        stored = self._read(name)
+        if stored is None:
+            return None
+        self._copies.keep(name, stored.tokens, stored.mark, now)
+        return stored.tokens
+
+    def find_stored(self, session_key: str) -> StoredTokens | None:
+        """As `find`, but what is in the store at this moment, for `replace`."""
+        return self._read(build_tokens_record_name(session_key))
 
     def delete(self, session_key: str) -> None:
-        self._state.delete(build_tokens_record_name(session_key))
+        name = build_tokens_record_name(session_key)
+        self._copies.drop(name)
+        self._state.delete(name)
 
     def find_service_token(self, cache_key: str) -> TokenSet | None:
-        return self._find(_build_service_token_name(cache_key))
+        stored = self._read(_build_service_token_name(cache_key))
+        return stored.tokens if stored else None
 
     def save_service_token(self, cache_key: str, token: TokenSet) -> None:
         name = _build_service_token_name(cache_key)
@@ -87,13 +149,13 @@ class TokenStore:
     def _seal(self, tokens: TokenSet, name: str) -> bytes:
         return self._key_ring.seal(encode_versioned(_TokenRecord(tokens=tokens)), bound_to=name)
 
-    def _find(self, name: str) -> TokenSet | None:
+    def _read(self, name: str) -> StoredTokens | None:
         stored = self._state.find(name)
         if stored is None:
             return None
         try:
             plaintext = self._key_ring.open(stored.value, bound_to=name)
-            return decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens
+            return StoredTokens(decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens, stored.mark)
         except (SealBrokenError, UnreadableRecordError) as error:
             if self._complaints.is_new(name, str(error)):
                 _log.warning("token_record.unreadable", kind=name.partition(":")[0], reason=str(error))

@@ -65,10 +65,9 @@ UNBUILT = (
     Unbuilt(ROUTES, "routes[].max_age_seconds", *only(0)),
     Unbuilt(ROUTES, "routes[].acr_values", *NOTHING),
     Unbuilt(ROUTES, "forward_auth", *NOTHING),
-    # bearer tokens, user tokens for other audiences
+    # bearer tokens
     Unbuilt(ROUTES, "routes[].auth", *only("session", "none")),
     Unbuilt(IDPS, "idps", *NOTHING),
-    Unbuilt(ROUTES, "services.*.token.mode", *only("none", "client_credentials", "user")),
     # the data plane
     Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),

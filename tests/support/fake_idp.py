@@ -37,6 +37,9 @@ class FakeIdp:
         self.token_changes: dict[str, Any] = {}
         """Members that every token answer has on top; None takes one away."""
         self.forms: list[dict[str, str]] = []
+        self.refresh_token: str | None = None
+        """The one refresh token that is good; each use makes a new one and an old one ends the grant."""
+        self.refused_audiences: frozenset[str] = frozenset()
         self.revoked: list[str] = []
         self.expires_in: object = 300
         self.failure: tuple[int, dict[str, Any]] | None = None
@@ -86,14 +89,26 @@ class FakeIdp:
             login = self.codes.pop(self.forms[-1]["code"], None)
             if login is None:
                 return 400, {}, json.dumps({"error": "invalid_grant"})
-            document |= {"refresh_token": f"refresh-{number}", "id_token": self._sign_id_token(login)}
+            self.refresh_token = f"refresh-{number}"
+            document |= {"refresh_token": self.refresh_token, "id_token": self._sign_id_token(login)}
+        if self.forms[-1]["grant_type"] == "refresh_token":
+            if self.forms[-1]["refresh_token"] != self.refresh_token:
+                self.refresh_token = None
+                return 400, {}, json.dumps({"error": "invalid_grant"})
+            self.refresh_token = f"refresh-{number}"
+            document["refresh_token"] = self.refresh_token
+        if self.forms[-1].get("resource") in self.refused_audiences:
+            return 400, {}, json.dumps({"error": "invalid_target"})
         document |= self.token_changes
         return 200, {}, json.dumps({name: value for name, value in document.items() if value is not None})
 
     def _sign_id_token(self, login: dict[str, str]) -> str:
+        return self.sign_id_token(sub=login["sub"], nonce=login["nonce"])
+
+    def sign_id_token(self, **claims: object) -> str:
+        """An ID token for this client that is good for five minutes, with `claims` laid over it."""
         now = int(self.clock())
-        claims = {"iss": ISSUER, "aud": CLIENT_ID, "sub": login["sub"], "nonce": login["nonce"], "iat": now}
-        claims |= {"exp": now + 300, **self.claims}
+        claims = {"iss": ISSUER, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **claims, **self.claims}
         return jws.serialize_compact({"alg": "ES256", "kid": "k1"}, json.dumps(claims), KEY, algorithms=["ES256"])
 
     def _revoke(self, request: requests.PreparedRequest) -> Answer:

@@ -235,7 +235,7 @@ def put_session(bff: Bff) -> tuple[SessionStore, str]:
     session_id, _ = sessions.create(
         NewSession(user_id="alice", subject="alice", provider="test", issuer="http://test", claims={"name": "Alice Ä"})
     )
-    tokens = TokenStore(state, KeyRing.load(build_default_key_file(bff.state_directory)))
+    tokens = TokenStore(state, KeyRing.load(build_default_key_file(bff.state_directory)), clock=time.time)
     token = TokenSet(
         access_token=USER_TOKEN,
         token_type="Bearer",

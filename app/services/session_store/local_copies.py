@@ -1,4 +1,4 @@
-"""A worker's own copies of session records, so that calls in quick succession do not read and decode one again.
+"""A worker's own copies of sessions and tokens, so that calls in quick succession do not read and decode them again.
 
 A copy is used for `max_age_seconds` at most, and only while the store says that the record is still the same one: with
 a directory that is one stat, which makes an ended session end at once for everybody.
@@ -9,20 +9,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-
-from app.services.session_store.record import SessionRecord
+from typing import Generic, TypeVar
 
 _MOST_COPIES = 10_000
 
+Record = TypeVar("Record")
+
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
-    record: SessionRecord
+class _Copy(Generic[Record]):
+    record: Record
     mark: Hashable
     copied_at: float
 
 
-class LocalCopies:
+class LocalCopies(Generic[Record]):
     """Bounded: the copy that was made first goes first."""
 
     def __init__(
@@ -31,10 +32,10 @@ class LocalCopies:
         self._is_current = is_current
         self._max_age_seconds = max_age_seconds
         self._most_copies = most_copies
-        self._copies: dict[str, _Copy] = {}
+        self._copies: dict[str, _Copy[Record]] = {}
         self._changing = threading.Lock()
 
-    def find(self, name: str, now: float) -> SessionRecord | None:
+    def find(self, name: str, now: float) -> Record | None:
         copy = self._copies.get(name)
         if copy is None:
             return None
@@ -43,7 +44,7 @@ class LocalCopies:
         self.drop(name)
         return None
 
-    def keep(self, name: str, record: SessionRecord, mark: Hashable, now: float) -> None:
+    def keep(self, name: str, record: Record, mark: Hashable, now: float) -> None:
         if self._max_age_seconds <= 0:
             return
         with self._changing:

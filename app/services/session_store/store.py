@@ -56,7 +56,9 @@ class SessionStore:
         self._state = state
         self._clock = clock
         self._timeouts = SessionTimeouts.from_settings(settings)
-        self._copies = LocalCopies(state.is_current, max_age_seconds=settings.local_cache_seconds)
+        self._copies: LocalCopies[SessionRecord] = LocalCopies(
+            state.is_current, max_age_seconds=settings.local_cache_seconds
+        )
         self._unfinished_ends: set[str] = set()
         self._complaints = Complaints()
         self._next_touch_warning_at = 0.0

@@ -14,10 +14,12 @@ from app.core.routes import Service, ServiceToken, TokenMode
 from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
 from app.services.oidc_client import OidcClient
+from app.services.session_store import SessionStore
+from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_provider import BACK_OFF_SECONDS, SPENT_SECONDS, TokenProvider
 from app.services.token_store import TokenSet, TokenStore
-from app.settings.schema.settings_file import OidcSettings
+from app.settings.schema.settings_file import OidcSettings, SessionSettings
 from tests.support.fake_idp import ISSUER, FakeIdp
 
 SESSION_KEY = "a" * 64
@@ -49,7 +51,7 @@ class World:
         self.now = 1_700_000_000.0
         self.state_directory = directory / "state"
         self.state_store = DirectoryStateStore(self.state_directory, self.clock)
-        self.token_store = TokenStore(self.state_store, KeyRing([secrets.token_bytes(32)]))
+        self.token_store = TokenStore(self.state_store, KeyRing([secrets.token_bytes(32)]), clock=self.clock)
 
     def clock(self) -> float:
         return self.now
@@ -64,10 +66,21 @@ class World:
             }
         )
         client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        session_tokens = SessionTokens(
+            oidc_client=client,
+            session_store=SessionStore(self.state_store, settings=SessionSettings(), clock=self.clock),
+            token_store=self.token_store,
+            state_store=self.state_store,
+            refresh_ahead_seconds=refresh_ahead_seconds,
+            idp_timeout_seconds=10,
+            count_refresh=lambda _outcome: None,
+            clock=self.clock,
+        )
         return TokenProvider(
             oidc_client=client,
             token_store=self.token_store,
             state_store=self.state_store,
+            session_tokens=session_tokens,
             refresh_ahead_seconds=refresh_ahead_seconds,
             idp_timeout_seconds=10,
             clock=self.clock,
@@ -94,29 +107,10 @@ def test_a_service_that_wants_no_token_gets_none(world: World) -> None:
     assert world.idp.forms == []
 
 
-@pytest.mark.parametrize("expires_at", [1_700_000_001.0, None])
-def test_the_users_token_goes_to_a_service_that_wants_it(world: World, expires_at: float | None) -> None:
-    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", expires_at), 600)
-    assert world.start_worker().get_bearer(build_service(mode="user"), SESSION_KEY) == "users-token"
-
-
-def test_a_users_token_that_has_expired_ends_the_call_with_session_expired(world: World) -> None:
-    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", world.now), 600)
+@pytest.mark.parametrize("mode", ["user", "resource", "exchange"])
+def test_without_a_session_there_is_no_users_token(world: World, mode: TokenMode) -> None:
     with pytest.raises(SessionExpiredError):
-        world.start_worker().get_bearer(build_service(mode="user"), SESSION_KEY)
-
-
-@pytest.mark.parametrize("session_key", [None, "b" * 64])
-def test_without_a_session_or_its_tokens_there_is_no_users_token(world: World, session_key: str | None) -> None:
-    with pytest.raises(SessionExpiredError):
-        world.start_worker().get_bearer(build_service(mode="user"), session_key)
-
-
-@pytest.mark.parametrize("mode", ["resource", "exchange"])
-def test_a_mode_that_is_not_there_gives_no_other_token_instead(world: World, mode: TokenMode) -> None:
-    world.token_store.save(SESSION_KEY, TokenSet("users-token", "Bearer", None), 600)
-    with pytest.raises(ServiceTokenUnavailableError):
-        world.start_worker().get_bearer(build_service(mode=mode), SESSION_KEY)
+        world.start_worker().get_bearer(build_service(mode=mode, audience="urn:crud"), None)
 
 
 # The BFF's own

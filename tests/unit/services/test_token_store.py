@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ OLD, NEW = b"0123456789abcdef" * 2, b"fedcba9876543210" * 2
 
 @pytest.fixture
 def tokens(state: StateStore) -> TokenStore:
-    return TokenStore(state, KeyRing([OLD]))
+    return TokenStore(state, KeyRing([OLD]), clock=time.time)
 
 
 def test_tokens_come_back_as_they_were(tokens: TokenStore) -> None:
@@ -95,9 +96,9 @@ def test_a_sealed_record_of_a_later_version_is_left_alone(tokens: TokenStore, st
 
 def test_changing_the_key_loses_no_tokens(tokens: TokenStore, state: StateStore) -> None:
     tokens.save(KEY, TOKENS, 60)
-    assert TokenStore(state, KeyRing([NEW, OLD])).find(KEY) == TOKENS
+    assert TokenStore(state, KeyRing([NEW, OLD]), clock=time.time).find(KEY) == TOKENS
     with capture_logs() as lines:
-        assert TokenStore(state, KeyRing([NEW])).find(KEY) is None
+        assert TokenStore(state, KeyRing([NEW]), clock=time.time).find(KEY) is None
     assert "not in the key file" in lines[0]["reason"]
 
 
@@ -124,7 +125,7 @@ def test_a_session_that_ends_while_its_tokens_are_saved_keeps_none(state: StateS
             sessions.end(session_id)
             return super().seal(plaintext, bound_to)
 
-    tokens = TokenStore(state, EndsInBetween([OLD]))
+    tokens = TokenStore(state, EndsInBetween([OLD]), clock=time.time)
     assert tokens.save(key, TOKENS, 60) is False
     assert tokens.find(key) is None
 

@@ -41,8 +41,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("routes", "routes[0].auth", "bearer"),
     ("routes", "routes[0].websocket", True),
     ("routes", "forward_auth", [{"host": "pdp.example.com"}]),
-    ("routes", "services.crud.token.mode", "resource"),
-    ("routes", "services.crud.token.mode", "exchange"),
     ("routes", "services.crud.base_urls", ["http://a", "http://b"]),
     ("idps", "idps", [IDP]),
 ]

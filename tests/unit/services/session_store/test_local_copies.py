@@ -9,7 +9,7 @@ from tests.unit.services.session_store.support import build_login
 RECORD: SessionRecord = build_session_record(build_login(), reference="r", now=0)
 
 
-def build_copies(*, is_current: bool = True, most_copies: int = 10) -> LocalCopies:
+def build_copies(*, is_current: bool = True, most_copies: int = 10) -> LocalCopies[SessionRecord]:
     return LocalCopies(lambda name, mark: is_current, max_age_seconds=2, most_copies=most_copies)
 
 

@@ -1,0 +1,331 @@
+"""A user's tokens for calls: handed out while they are good, refreshed before they are not (DESIGN §9).
+
+One refresh at a time per session, whatever the audience, across greenlets, workers and machines: a flight of its own
+thread takes the session's lock, reads again what others did meanwhile, asks the provider, stores, and lets go. Callers
+for the same target share its outcome; one that goes away does not stop it.
+
+Only a parsed `invalid_grant` that answers a refresh, for the refresh token that is still stored, ends a session. While
+the provider fails in any other way, a token that is still valid is used, and then calls are refused with 503.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from app.core.errors import IdpUnavailableError, ServiceTokenUnavailableError, SessionExpiredError
+from app.core.id_token import IdTokenClaimError
+from app.core.routes import Service
+from app.observability import audit, logs
+from app.services.oidc_answers import OAuthRefusalError, TokenAnswer
+from app.services.oidc_client import OidcClient
+from app.services.oidc_keys import SignatureRefusedError
+from app.services.session_store import SessionRecord, SessionStore
+from app.services.single_flight import Flight, SingleFlight
+from app.services.state_store.interface import StateStore
+from app.services.token_store import ServiceAccessToken, StoredTokens, TokenSet, TokenStore
+from app.services.token_targets import USER_TARGET, TokenTarget, build_token_target
+
+SPENT_SECONDS = 5
+"""A token is not sent in its last seconds: it has a way to go, and clocks differ."""
+BACK_OFF_SECONDS = 2
+"""After a failure, so that calls that wait do not ask one after the other."""
+REFUSED_TARGET_SECONDS = 60
+"""How long a target that the provider refused is not asked for again: some providers spend the refresh token on it."""
+UNKNOWN_LIFETIME_SECONDS = 300
+"""For an access token whose answer names no `expires_in` (RFC 6749 §5.1)."""
+REVOCATION_SECONDS = 3
+_MOST_FAILURES = 10_000
+
+log = logs.get_logger(__name__)
+
+
+class SessionTokens:
+    """One instance serves all requests of a worker."""
+
+    def __init__(
+        self,
+        *,
+        oidc_client: OidcClient,
+        session_store: SessionStore,
+        token_store: TokenStore,
+        state_store: StateStore,
+        refresh_ahead_seconds: float,
+        idp_timeout_seconds: float,
+        count_refresh: Callable[[str], None],
+        clock: Callable[[], float],
+        schedule: Callable[[str, float], None] | None = None,
+    ) -> None:
+        """`count_refresh` is told how each attempt ended: completed, failed, refused or ended; `schedule` when a
+        session's tokens have to be renewed next (session key, epoch seconds). Without it nothing is renewed in the
+        background."""
+        self._oidc_client = oidc_client
+        self._session_store = session_store
+        self._token_store = token_store
+        self._state_store = state_store
+        self._refresh_ahead_seconds = refresh_ahead_seconds
+        # The lock's holder may have to fetch metadata, keys and two tokens, each within the provider's timeout.
+        self._lease_seconds = idp_timeout_seconds * 4 + 5
+        self._schedule = schedule
+        self._count_refresh = count_refresh
+        self._clock = clock
+        self._flights: SingleFlight[str] = SingleFlight()
+        self._failures = _Failures(clock)
+
+    def get(self, service: Service, session_key: str) -> str:
+        """Returns the user's access token for a call to `service`.
+
+        Raises `SessionExpiredError` when the session has none and can get none, `ServiceTokenUnavailableError` when
+        none can be had right now.
+        """
+        target = build_token_target(service)
+        tokens = self._token_store.find(session_key)
+        if tokens is None:
+            raise SessionExpiredError(internal_reason="the session has no tokens")
+        held = _find_held(tokens, target)
+        now = self._clock()
+        if held is not None and (
+            not self._is_due(held, now) or (tokens.refresh_token is None and _is_alive(held, now))
+        ):
+            return held.access_token
+        if held is not None and _is_usable(held, now):
+            if not self._failures.has(session_key, target):
+                self._take_off(session_key, target)
+            return held.access_token
+        try:
+            return self._land(self._take_off(session_key, target))
+        except ServiceTokenUnavailableError:
+            if held is not None and _is_alive(held, self._clock()):
+                return held.access_token
+            raise
+
+    def note_renewal(self, session_key: str, tokens: TokenSet) -> None:
+        """Plans the next renewal of tokens that were just put into the store."""
+        due_at = self._find_next_due(tokens)
+        if due_at is not None and self._schedule is not None:
+            self._schedule(session_key, due_at)
+
+    def renew_due(self, session_key: str) -> float | None:
+        """Renews what is due in a session's record, for the background.
+
+        Returns when it is due again (epoch seconds), or None when there is nothing more to renew. Raises
+        `IdpUnavailableError`, `ServiceTokenUnavailableError` or `StoreUnavailableError` when it could not be done now.
+        """
+        tokens = self._token_store.find(session_key)
+        if tokens is None or tokens.refresh_token is None:
+            return None
+        if self._is_due(_get_user_token(tokens), self._clock()):
+            try:
+                self._land(self._take_off(session_key, USER_TARGET))
+            except SessionExpiredError:
+                return None
+            tokens = self._token_store.find(session_key)
+        return self._find_next_due(tokens) if tokens is not None else None
+
+    def _take_off(self, session_key: str, target: TokenTarget) -> Flight[str]:
+        return self._flights.join((session_key, target.key), lambda: self._refresh(session_key, target))
+
+    def _land(self, flight: Flight[str]) -> str:
+        if not flight.wait(self._lease_seconds * 2):
+            raise ServiceTokenUnavailableError(internal_reason="the refresh takes too long")
+        return flight.get()
+
+    # One refresh, in the session's turn
+
+    def _refresh(self, session_key: str, target: TokenTarget) -> str:
+        lock = self._state_store.lock(f"refresh-{session_key}", self._lease_seconds, self._lease_seconds)
+        with lock as hold:
+            if not hold:
+                raise ServiceTokenUnavailableError(internal_reason="another refresh of this session does not end")
+            try:
+                return self._refresh_in_turn(session_key, target)
+            except IdpUnavailableError as error:
+                self._count_refresh("failed")
+                self._failures.note(session_key, target, BACK_OFF_SECONDS)
+                raise ServiceTokenUnavailableError(internal_reason=error.internal_reason) from error
+
+    def _refresh_in_turn(self, session_key: str, target: TokenTarget) -> str:
+        """Reads again first: whoever had the lock before may have done the work."""
+        stored = self._require_stored(session_key)
+        now = self._clock()
+        held = _find_held(stored.tokens, target)
+        if held is not None and not self._is_due(held, now):
+            return held.access_token
+        if self._failures.has(session_key, target):
+            raise ServiceTokenUnavailableError(internal_reason="the provider refused or failed a moment ago")
+        if target.mode == "exchange":
+            return self._exchange(session_key, target)
+        return self._spend_refresh_token(session_key, target, stored)
+
+    def _spend_refresh_token(self, session_key: str, target: TokenTarget, stored: StoredTokens) -> str:
+        refresh_token = stored.tokens.refresh_token
+        if refresh_token is None and target is USER_TARGET:
+            raise SessionExpiredError(internal_reason="the access token is over and there is no refresh token")
+        if refresh_token is None:
+            raise ServiceTokenUnavailableError(internal_reason="there is no refresh token; is offline_access granted?")
+        session = self._session_store.find_by_key(session_key)
+        if session is None:
+            raise SessionExpiredError(internal_reason="the session has ended")
+        try:
+            answer = self._oidc_client.refresh(refresh_token, audience=target.audience, scope=target.scope)
+        except OAuthRefusalError as refusal:
+            return self._judge_refusal(session_key, target, stored, refusal)
+        self._check_id_token(answer, session)
+        return self._keep(session_key, session, target, stored, answer)
+
+    def _judge_refusal(
+        self, session_key: str, target: TokenTarget, stored: StoredTokens, refusal: OAuthRefusalError
+    ) -> str:
+        if refusal.error != "invalid_grant":
+            self._count_refresh("refused")
+            log.error("refresh.refused", error_code=refusal.error)  # invalid_client: an operator has to act
+            seconds = BACK_OFF_SECONDS if target is USER_TARGET else REFUSED_TARGET_SECONDS
+            self._failures.note(session_key, target, seconds)
+            raise ServiceTokenUnavailableError(internal_reason=f"refresh: {refusal}")
+        current = self._require_stored(session_key)
+        if current.tokens.refresh_token != stored.tokens.refresh_token:
+            held = _find_held(current.tokens, target)
+            if held is not None and _is_usable(held, self._clock()):
+                return held.access_token
+            raise ServiceTokenUnavailableError(internal_reason="another refresh took this one's token")
+        self._count_refresh("ended")
+        ended = self._session_store.end_by_key(session_key)
+        if ended is not None:
+            audit.record("session.ended", user_id=ended.user_id, session=ended.reference, reason="refresh_refused")
+        raise SessionExpiredError(internal_reason="the provider has ended the grant")
+
+    def _check_id_token(self, answer: TokenAnswer, session: SessionRecord) -> None:
+        """An answer that speaks of another user is not for this session (T16); nothing of it is kept."""
+        if answer.id_token is None:
+            return
+        try:
+            self._oidc_client.check_refreshed_id_token(
+                answer.id_token, subject=session.subject, access_token=answer.access_token
+            )
+        except (IdTokenClaimError, SignatureRefusedError) as error:
+            self._count_refresh("refused")
+            log.error("refresh.id_token_refused", reason=str(error))
+            raise ServiceTokenUnavailableError(internal_reason=f"refresh: ID token: {error}") from error
+
+    def _keep(
+        self,
+        session_key: str,
+        session: SessionRecord,
+        target: TokenTarget,
+        stored: StoredTokens,
+        answer: TokenAnswer,
+    ) -> str:
+        """What the answer leaves out stays as it was (RFC 6749 §6)."""
+        renewed = replace(
+            _put_held(stored.tokens, target, self._build_held(answer)),
+            refresh_token=answer.refresh_token or stored.tokens.refresh_token,
+            id_token=answer.id_token or stored.tokens.id_token,
+        )
+        self._store(session_key, session, stored, renewed)
+        self._count_refresh("completed")
+        return answer.access_token
+
+    def _exchange(self, session_key: str, target: TokenTarget) -> str:
+        """Trades the user's own token, which is refreshed first if it has to be; all in the same turn."""
+        stored = self._require_stored(session_key)
+        if not _is_usable(_get_user_token(stored.tokens), self._clock()):
+            self._spend_refresh_token(session_key, USER_TARGET, stored)
+            stored = self._require_stored(session_key)
+        session = self._session_store.find_by_key(session_key)
+        if session is None:
+            raise SessionExpiredError(internal_reason="the session has ended")
+        try:
+            answer = self._oidc_client.exchange_token(
+                stored.tokens.access_token, audience=target.audience, scope=target.scope
+            )
+        except OAuthRefusalError as refusal:
+            self._count_refresh("refused")
+            self._failures.note(session_key, target, REFUSED_TARGET_SECONDS)
+            raise ServiceTokenUnavailableError(internal_reason=f"token exchange: {refusal}") from refusal
+        self._store(session_key, session, stored, _put_held(stored.tokens, target, self._build_held(answer)))
+        self._count_refresh("completed")
+        return answer.access_token
+
+    def _store(self, session_key: str, session: SessionRecord, stored: StoredTokens, renewed: TokenSet) -> None:
+        lifetime = self._session_store.absolute_expires_in(session, self._clock())
+        if self._token_store.replace(session_key, stored, renewed, lifetime):
+            self.note_renewal(session_key, renewed)
+            return
+        if self._token_store.find_stored(session_key) is None:
+            if renewed.refresh_token is not None:
+                self._oidc_client.revoke(renewed.refresh_token, "refresh_token", total_seconds=REVOCATION_SECONDS)
+            raise SessionExpiredError(internal_reason="the session ended while its tokens were refreshed")
+        raise ServiceTokenUnavailableError(internal_reason="the tokens were changed while they were refreshed")
+
+    def _require_stored(self, session_key: str) -> StoredTokens:
+        stored = self._token_store.find_stored(session_key)
+        if stored is None:
+            raise SessionExpiredError(internal_reason="the session has no tokens")
+        return stored
+
+    def _build_held(self, answer: TokenAnswer) -> ServiceAccessToken:
+        now = self._clock()
+        lifetime = UNKNOWN_LIFETIME_SECONDS if answer.expires_in_seconds is None else answer.expires_in_seconds
+        return ServiceAccessToken(answer.access_token, now + lifetime, now)
+
+    def _is_due(self, held: ServiceAccessToken, now: float) -> bool:
+        due_at = self._find_due_time(held)
+        return due_at is not None and due_at <= now
+
+    def _find_due_time(self, held: ServiceAccessToken) -> float | None:
+        """A token that lives no longer than we refresh ahead is due at half its life, not at once."""
+        if held.expires_at is None:
+            return None
+        return held.expires_at - min(self._refresh_ahead_seconds, (held.expires_at - held.obtained_at) / 2)
+
+    def _find_next_due(self, tokens: TokenSet) -> float | None:
+        """When the user's own token has to be renewed; those for single services are renewed when they are wanted."""
+        if tokens.refresh_token is None:
+            return None
+        return self._find_due_time(_get_user_token(tokens))
+
+
+class _Failures:
+    """Which targets are not asked for again yet. Bounded: the oldest are forgotten first."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[tuple[str, str], float] = {}
+        self._changing = threading.Lock()
+
+    def has(self, session_key: str, target: TokenTarget) -> bool:
+        return self._until.get((session_key, target.key), 0.0) > self._clock()
+
+    def note(self, session_key: str, target: TokenTarget, seconds: float) -> None:
+        with self._changing:
+            self._until.pop((session_key, target.key), None)
+            self._until[session_key, target.key] = self._clock() + seconds
+            while len(self._until) > _MOST_FAILURES:
+                del self._until[next(iter(self._until))]
+
+
+def _get_user_token(tokens: TokenSet) -> ServiceAccessToken:
+    return ServiceAccessToken(tokens.access_token, tokens.expires_at, tokens.obtained_at)
+
+
+def _find_held(tokens: TokenSet, target: TokenTarget) -> ServiceAccessToken | None:
+    if target is USER_TARGET:
+        return _get_user_token(tokens)
+    return tokens.for_services.get(target.key)
+
+
+def _put_held(tokens: TokenSet, target: TokenTarget, held: ServiceAccessToken) -> TokenSet:
+    if target is USER_TARGET:
+        return replace(tokens, access_token=held.access_token, expires_at=held.expires_at, obtained_at=held.obtained_at)
+    return replace(tokens, for_services={**tokens.for_services, target.key: held})
+
+
+def _is_usable(held: ServiceAccessToken, now: float) -> bool:
+    return held.expires_at is None or held.expires_at - SPENT_SECONDS > now
+
+
+def _is_alive(held: ServiceAccessToken, now: float) -> bool:
+    """Good for a last call while nothing better can be had."""
+    return held.expires_at is None or held.expires_at > now

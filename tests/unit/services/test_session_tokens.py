@@ -1,0 +1,510 @@
+"""A user's tokens: refreshed once for all who wait, kept through every failure, and never another's (rows T8–T16, T22).
+
+Workers are instances that share a store and a provider, as processes do; each refresh runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from app.core.errors import BffError, ServiceTokenUnavailableError, SessionExpiredError
+from app.core.routes import Service, ServiceToken, TokenMode
+from app.services.control_http import ControlHttp
+from app.services.key_ring import KeyRing
+from app.services.oidc_client import OidcClient
+from app.services.session_store import NewSession, SessionStore
+from app.services.session_tokens import BACK_OFF_SECONDS, REFUSED_TARGET_SECONDS, SessionTokens
+from app.services.state_store.directory import DirectoryStateStore
+from app.services.token_store import TokenSet, TokenStore
+from app.settings.schema.settings_file import OidcSettings, SessionSettings
+from tests.support.fake_idp import ISSUER, FakeIdp
+
+AHEAD_SECONDS = 60
+LIFETIME_SECONDS = 300
+
+
+def build_service(mode: TokenMode = "user", name: str = "crud", audience: str = "", scope: str = "") -> Service:
+    return Service(
+        name=name,
+        base_urls=("http://crud.example.com",),
+        token=ServiceToken(mode=mode, audience=audience, scope=scope),
+        connect_timeout_seconds=1,
+        read_timeout_seconds=1,
+        total_timeout_seconds=0,
+        retry=0,
+        max_connections=1,
+        breaker_failures=1,
+        breaker_reset_seconds=1,
+    )
+
+
+USER = build_service()
+CRUD = build_service("resource", audience="urn:crud", scope="crud:read")
+LLM = build_service("resource", name="llm", audience="urn:llm")
+
+
+class World:
+    """Workers that share a store and a provider."""
+
+    def __init__(self, directory: Path, idp: FakeIdp) -> None:
+        self.idp = idp
+        self.now = 1_700_000_000.0
+        idp.clock = self.clock
+        self.state = DirectoryStateStore(directory / "state", self.clock)
+        self.key_ring = KeyRing([secrets.token_bytes(32)])
+        self.sessions = SessionStore(self.state, settings=SessionSettings(), clock=self.clock)
+        self.tokens = TokenStore(self.state, self.key_ring, clock=self.clock)
+        self.outcomes: list[str] = []
+        self.scheduled: list[tuple[str, float]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def start_worker(self) -> SessionTokens:
+        settings = OidcSettings.model_validate(
+            {
+                "issuer": ISSUER,
+                "client_id": "bff",
+                "client_auth": "client_secret_post",
+                "client_secret": "a-secret-of-some-length",
+            }
+        )
+        return SessionTokens(
+            oidc_client=OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False),
+            session_store=SessionStore(self.state, settings=SessionSettings(), clock=self.clock),
+            token_store=TokenStore(self.state, self.key_ring, clock=self.clock),
+            state_store=self.state,
+            refresh_ahead_seconds=AHEAD_SECONDS,
+            idp_timeout_seconds=10,
+            count_refresh=self.outcomes.append,
+            schedule=lambda key, due_at: self.scheduled.append((key, due_at)),
+            clock=self.clock,
+        )
+
+    def log_in(self, subject: str = "alice", **changes: Any) -> str:
+        """Makes a session whose tokens came just now; returns its key."""
+        login = NewSession(user_id=subject, subject=subject, provider="test", issuer=ISSUER, claims={})
+        session_id, _ = self.sessions.create(login)
+        key = self.sessions.session_key(session_id)
+        self.idp.refresh_token = f"first-refresh-of-{subject}"
+        tokens = TokenSet(
+            access_token=f"first-of-{subject}",
+            token_type="Bearer",
+            expires_at=self.now + LIFETIME_SECONDS,
+            refresh_token=self.idp.refresh_token,
+            id_token="first-id-token",
+            obtained_at=self.now,
+        )
+        assert self.tokens.save(key, replace(tokens, **changes), 3600)
+        return key
+
+    def refreshes(self) -> list[dict[str, str]]:
+        return [form for form in self.idp.forms if form["grant_type"] == "refresh_token"]
+
+    def stored(self, key: str) -> TokenSet:
+        tokens = self.tokens.find(key)
+        assert tokens is not None
+        return tokens
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with FakeIdp().serve() as idp:
+        yield World(tmp_path, idp)
+        idp.may_answer.set()
+
+
+# When a token is refreshed
+
+
+def test_a_fresh_token_is_handed_out_without_asking_anybody(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS - AHEAD_SECONDS - 1
+    assert world.start_worker().get(USER, key) == "first-of-alice"
+    assert world.idp.forms == []
+
+
+def test_a_token_that_is_over_is_refreshed_before_the_call(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    worker = world.start_worker()
+    assert worker.get(USER, key) == "token-1"
+    assert worker.get(USER, key) == "token-1"
+    assert [form["refresh_token"] for form in world.refreshes()] == ["first-refresh-of-alice"]
+    assert world.outcomes == ["completed"]
+
+
+def test_a_token_that_is_nearly_over_serves_while_it_is_being_refreshed(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS - AHEAD_SECONDS + 1
+    world.idp.may_answer.clear()
+    worker = world.start_worker()
+    assert worker.get(USER, key) == "first-of-alice"
+    assert worker.get(USER, key) == "first-of-alice"
+    world.idp.may_answer.set()
+    wait_until_stored(world, key, "token-1")
+    assert worker.get(USER, key) == "token-1"
+    assert len(world.refreshes()) == 1
+
+
+def wait_until_stored(world: World, key: str, access_token: str) -> None:
+    """A refresh that nobody waits for has ended once the lock can be had and the record is new."""
+    event = threading.Event()
+    for _ in range(2000):
+        if world.stored(key).access_token == access_token:
+            return
+        event.wait(0.005)
+    raise AssertionError("the refresh did not end")
+
+
+def test_a_token_that_lives_shorter_than_we_refresh_ahead_is_not_refreshed_on_every_call(world: World) -> None:
+    key = world.log_in(expires_at=1_700_000_000.0 + 30)
+    world.now += 10
+    assert world.start_worker().get(USER, key) == "first-of-alice"
+    assert world.refreshes() == []
+
+
+def test_without_a_refresh_token_the_token_serves_to_its_end_and_then_the_session_is_over(world: World) -> None:
+    key = world.log_in(refresh_token=None)
+    world.now += LIFETIME_SECONDS - 1
+    worker = world.start_worker()
+    assert worker.get(USER, key) == "first-of-alice"
+    world.now += 1
+    with pytest.raises(SessionExpiredError):
+        worker.get(USER, key)
+    assert world.idp.forms == []
+
+
+def test_a_session_without_tokens_is_over(world: World) -> None:
+    with pytest.raises(SessionExpiredError):
+        world.start_worker().get(USER, "b" * 64)
+
+
+# One at a time
+
+
+def test_t8_many_calls_on_many_workers_make_one_refresh(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.may_answer.clear()
+    workers = [world.start_worker() for _ in range(4)]
+    with ThreadPoolExecutor(40) as pool:
+        calls = [pool.submit(workers[number % 4].get, USER, key) for number in range(40)]
+        world.idp.may_answer.set()
+        assert {call.result(30) for call in calls} == {"token-1"}
+    assert len(world.refreshes()) == 1
+
+
+def test_audiences_of_one_session_are_asked_for_one_after_the_other(world: World) -> None:
+    key = world.log_in()
+    workers = [world.start_worker() for _ in range(3)]
+    with ThreadPoolExecutor(12) as pool:
+        calls = [pool.submit(workers[number % 3].get, (CRUD, LLM)[number % 2], key) for number in range(12)]
+        results = [call.result(30) for call in calls]
+    assert len(set(results[0::2])) == len(set(results[1::2])) == 1
+    assert set(results[0::2]) != set(results[1::2])
+    # Each refresh spent the token that the one before it had made: the provider would have ended the grant otherwise.
+    assert len(world.refreshes()) == 2
+    assert world.refreshes()[1]["refresh_token"] == "refresh-1"
+
+
+def test_t9_a_caller_that_goes_away_does_not_stop_the_refresh(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS - 10  # still usable, so the call returns at once
+    world.idp.may_answer.clear()
+    assert world.start_worker().get(USER, key) == "first-of-alice"
+    world.idp.may_answer.set()
+    wait_until_stored(world, key, "token-1")
+    assert world.stored(key).refresh_token == "refresh-1"
+
+
+def test_t15_two_sessions_refresh_at_once_and_each_gets_its_own(world: World) -> None:
+    alice = world.log_in("alice")
+    world.idp.token_changes = {"refresh_token": None}
+    bob = world.log_in("bob", refresh_token="first-refresh-of-bob")
+    world.now += LIFETIME_SECONDS
+    worker = world.start_worker()
+    world.idp.refresh_token = "first-refresh-of-alice"
+    of_alice = worker.get(USER, alice)
+    world.idp.refresh_token = "first-refresh-of-bob"
+    of_bob = worker.get(USER, bob)
+    assert of_alice != of_bob
+    assert (world.stored(alice).access_token, world.stored(bob).access_token) == (of_alice, of_bob)
+
+
+# What is kept
+
+
+def test_t16_what_a_refresh_leaves_out_stays_as_it_was(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.token_changes = {"refresh_token": None, "expires_in": None}
+    world.start_worker().get(USER, key)
+    stored = world.stored(key)
+    assert (stored.refresh_token, stored.id_token) == ("first-refresh-of-alice", "first-id-token")
+    assert stored.expires_at is not None
+    assert stored.expires_at > world.now
+
+
+def test_a_rotated_refresh_token_and_a_new_id_token_are_kept(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    id_token = world.idp.sign_id_token(sub="alice")
+    world.idp.token_changes = {"id_token": id_token}
+    world.start_worker().get(USER, key)
+    assert (world.stored(key).refresh_token, world.stored(key).id_token) == ("refresh-1", id_token)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"sub": "mallory"}, id="T16-another-sub"),
+        pytest.param({"sub": "alice", "iss": "https://evil.example"}, id="T16-another-iss"),
+        pytest.param({"sub": "alice", "aud": "somebody-else"}, id="another-aud"),
+        pytest.param({"sub": "alice", "exp": 1}, id="expired"),
+    ],
+)
+def test_t16_an_id_token_that_speaks_of_somebody_else_is_refused_and_nothing_is_kept(
+    world: World, claims: dict[str, Any]
+) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.token_changes = {"id_token": world.idp.sign_id_token(**claims)}
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get(USER, key)
+    assert world.stored(key).access_token == "first-of-alice"
+    assert world.outcomes == ["refused"]
+    assert world.sessions.find_by_key(key) is not None
+
+
+def test_the_next_renewal_is_planned_ahead_of_the_new_expiry(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.start_worker().get(USER, key)
+    assert world.scheduled == [(key, world.now + LIFETIME_SECONDS - AHEAD_SECONDS)]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param((500, {}), id="T11-500"),
+        pytest.param((503, {"error": "invalid_grant"}), id="T11-503-with-a-code"),
+        pytest.param((429, {}), id="T11-429"),
+        pytest.param((200, {"nonsense": True}), id="T11-no-token"),
+        pytest.param((400, {"error": ["invalid_grant"]}), id="T11-malformed-code"),
+        pytest.param((400, {}), id="T11-no-code"),
+        pytest.param((401, {"error": "invalid_client"}), id="T13-invalid-client"),
+        pytest.param((400, {"error": "unauthorized_client"}), id="T13-unauthorized-client"),
+    ],
+)
+def test_a_provider_that_fails_logs_nobody_out(world: World, failure: tuple[int, dict[str, Any]]) -> None:
+    key = world.log_in()
+    worker = world.start_worker()
+    world.idp.failure = failure
+    world.now += LIFETIME_SECONDS - 1
+    assert worker.get(USER, key) == "first-of-alice", "a token that is still valid is used"
+    world.now += 1 + BACK_OFF_SECONDS
+    with pytest.raises(ServiceTokenUnavailableError):
+        worker.get(USER, key)
+    assert world.sessions.find_by_key(key) is not None
+    world.idp.failure = None
+    world.now += BACK_OFF_SECONDS + 1
+    assert worker.get(USER, key).startswith("token-")
+
+
+def test_after_a_failure_the_provider_is_left_alone_for_a_moment(world: World) -> None:
+    key = world.log_in()
+    worker = world.start_worker()
+    world.idp.failure = (500, {})
+    world.now += LIFETIME_SECONDS
+    for _ in range(5):
+        with pytest.raises(ServiceTokenUnavailableError):
+            worker.get(USER, key)
+    assert len(world.idp.forms) == 1
+
+
+def test_t12_a_grant_that_is_over_ends_the_session_once_and_for_all_waiters(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.refresh_token = None
+    world.idp.may_answer.clear()
+    workers = [world.start_worker() for _ in range(3)]
+
+    def call(number: int) -> str:
+        try:
+            return workers[number % 3].get(USER, key)
+        except BffError as error:
+            return error.code
+
+    with ThreadPoolExecutor(12) as pool:
+        calls = [pool.submit(call, number) for number in range(12)]
+        world.idp.may_answer.set()
+        assert {result.result(30) for result in calls} == {"session_expired"}
+    assert len(world.refreshes()) == 1
+    assert world.outcomes == ["ended"]
+    assert world.sessions.find_by_key(key) is None
+    assert world.tokens.find(key) is None
+
+
+def test_an_invalid_grant_for_a_token_that_is_no_longer_stored_ends_nothing(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    worker = world.start_worker()
+    stored = world.tokens.find_stored(key)
+    assert stored is not None
+
+    def rotate_meanwhile(*_: object) -> tuple[int, dict[str, str], str]:
+        newer = replace(stored.tokens, access_token="newer", refresh_token="newer", expires_at=world.now + 300)
+        assert world.tokens.save(key, newer, 3600)
+        return 400, {}, json.dumps({"error": "invalid_grant"})
+
+    world.idp._give_token = rotate_meanwhile  # type: ignore[method-assign, assignment]
+    with world.idp.serve():
+        assert worker.get(USER, key) == "newer"
+    assert world.sessions.find_by_key(key) is not None
+
+
+def test_a_session_that_ends_during_the_refresh_stays_ended_and_the_new_tokens_are_revoked(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    answer = world.idp._give_token
+
+    def end_meanwhile(request: Any) -> tuple[int, dict[str, str], str]:
+        world.sessions.end_by_key(key)
+        return answer(request)
+
+    world.idp._give_token = end_meanwhile  # type: ignore[method-assign]
+    with world.idp.serve(), pytest.raises(SessionExpiredError):
+        world.start_worker().get(USER, key)
+    assert world.tokens.find(key) is None
+    assert world.idp.revoked == ["refresh-1"]
+
+
+# Tokens for single services
+
+
+def test_a_service_gets_the_token_for_its_audience_and_scope(world: World) -> None:
+    key = world.log_in()
+    worker = world.start_worker()
+    assert worker.get(CRUD, key) == "token-1"
+    assert worker.get(CRUD, key) == "token-1"
+    assert world.refreshes()[0]["resource"] == "urn:crud"
+    assert world.refreshes()[0]["scope"] == "crud:read"
+    assert world.stored(key).access_token == "first-of-alice", "the user's own token is another"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(build_service("resource", name="other", audience="urn:crud", scope="crud:read"), id="service"),
+        pytest.param(build_service("resource", audience="urn:crud2", scope="crud:read"), id="audience"),
+        pytest.param(build_service("resource", audience="urn:crud", scope="crud:write"), id="scope"),
+        pytest.param(build_service("exchange", audience="urn:crud", scope="crud:read"), id="mode"),
+        pytest.param(build_service("user"), id="user"),
+    ],
+)
+def test_t22_a_token_is_never_used_for_anything_it_was_not_made_for(world: World, other: Service) -> None:
+    key = world.log_in()
+    worker = world.start_worker()
+    assert worker.get(CRUD, key) != worker.get(other, key)
+
+
+def test_an_exchange_trades_the_users_own_token(world: World) -> None:
+    key = world.log_in()
+    service = build_service("exchange", audience="urn:crud", scope="crud:read")
+    worker = world.start_worker()
+    assert worker.get(service, key) == worker.get(service, key) == "token-1"
+    [form] = world.idp.forms
+    assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:token-exchange"
+    assert form["subject_token"] == "first-of-alice"
+    assert (form["resource"], form["scope"]) == ("urn:crud", "crud:read")
+
+
+def test_an_exchange_refreshes_the_users_token_first_when_that_is_over(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    service = build_service("exchange", audience="urn:crud")
+    assert world.start_worker().get(service, key) == "token-2"
+    assert world.idp.forms[1]["subject_token"] == "token-1"
+    assert world.stored(key).access_token == "token-1"
+
+
+def test_an_invalid_grant_at_an_exchange_is_503_and_ends_nothing(world: World) -> None:
+    key = world.log_in()
+    world.idp.failure = (400, {"error": "invalid_grant"})
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get(build_service("exchange", audience="urn:crud"), key)
+    assert world.sessions.find_by_key(key) is not None
+
+
+def test_an_audience_that_was_refused_is_left_alone_and_the_others_go_on(world: World) -> None:
+    key = world.log_in()
+    world.idp.refused_audiences = frozenset({"urn:llm"})
+    worker = world.start_worker()
+    for _ in range(3):
+        with pytest.raises(ServiceTokenUnavailableError):
+            worker.get(LLM, key)
+    assert len(world.refreshes()) == 1
+    assert worker.get(USER, key) == "first-of-alice"
+    world.idp.refused_audiences = frozenset()
+    world.idp.refresh_token = "first-refresh-of-alice"
+    world.now += REFUSED_TARGET_SECONDS + 1
+    assert worker.get(LLM, key).startswith("token-")
+
+
+def test_without_a_refresh_token_there_is_no_token_for_an_audience(world: World) -> None:
+    key = world.log_in(refresh_token=None)
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get(CRUD, key)
+
+
+# In the background
+
+
+def test_what_is_due_is_renewed_and_the_next_time_told(world: World) -> None:
+    key = world.log_in()
+    worker = world.start_worker()
+    assert worker.renew_due(key) == world.now + LIFETIME_SECONDS - AHEAD_SECONDS
+    assert world.refreshes() == []
+    world.now += LIFETIME_SECONDS - AHEAD_SECONDS + 1
+    assert worker.renew_due(key) == world.now + LIFETIME_SECONDS - AHEAD_SECONDS
+    assert world.stored(key).access_token == "token-1"
+
+
+def test_there_is_nothing_to_renew_without_tokens_or_once_the_grant_is_over(world: World) -> None:
+    worker = world.start_worker()
+    assert worker.renew_due("b" * 64) is None
+    assert worker.renew_due(world.log_in(refresh_token=None)) is None
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.refresh_token = None
+    assert worker.renew_due(key) is None
+    assert world.sessions.find_by_key(key) is None
+
+
+def test_a_renewal_that_fails_says_so(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.failure = (500, {})
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().renew_due(key)
+
+
+def test_a_new_login_is_planned(world: World) -> None:
+    key = world.log_in()
+    world.start_worker().note_renewal(key, world.stored(key))
+    assert world.scheduled == [(key, world.now + LIFETIME_SECONDS - AHEAD_SECONDS)]
+    world.start_worker().note_renewal(key, replace(world.stored(key), refresh_token=None))
+    assert len(world.scheduled) == 1
