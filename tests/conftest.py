@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.support.real_op", "tests.support.bff", "tests.support.gateway"]
+pytest_plugins = ["tests.support.real_op", "tests.support.bff", "tests.support.gateway", "tests.support.redis_servers"]

@@ -143,9 +143,38 @@ def delete_each(store: StateStore, keys: list[str]) -> None:
         store.delete(key)
 
 
-def hold_lock(store: StateStore, name: str) -> None:
+def schedule_each(store: StateStore, agenda: str, members: list[str]) -> None:
+    for member in members:
+        store.schedule(agenda, member, 0)
+
+
+def claim_all(store: StateStore, agenda: str, limit: int) -> list[str]:
+    """Until nothing more is due."""
+    members: list[str] = []
+    while claims := store.claim_due(agenda, limit=limit, lease_seconds=LIFETIME_SECONDS):
+        members += [claim.member for claim in claims]
+    return members
+
+
+def settle_all(store: StateStore, agenda: str, limit: int) -> list[str]:
+    """As `claim_all`, with each claim settled."""
+    members: list[str] = []
+    while claims := store.claim_due(agenda, limit=limit, lease_seconds=LIFETIME_SECONDS):
+        for claim in claims:
+            store.settle(agenda, claim)
+            members.append(claim.member)
+    return members
+
+
+def claim_and_stand_still(store: StateStore, agenda: str, lease_seconds: float) -> None:
     """Until killed."""
-    with store.lock(name, wait_seconds=60) as held:
+    _say([claim.member for claim in store.claim_due(agenda, limit=10, lease_seconds=lease_seconds)])
+    signal.pause()
+
+
+def hold_lock(store: StateStore, name: str, lease_seconds: float) -> None:
+    """Until killed."""
+    with store.lock(name, wait_seconds=60, lease_seconds=lease_seconds) as held:
         _say(bool(held))
         signal.pause()
 
@@ -183,6 +212,10 @@ _ACTIONS: tuple[Callable[..., object], ...] = (
     add_up_under_lock,
     replace_what_is_there,
     delete_each,
+    schedule_each,
+    claim_all,
+    settle_all,
+    claim_and_stand_still,
     hold_lock,
     write_endlessly,
     die_before,

@@ -288,7 +288,7 @@ def test_a_sweep_leaves_what_lives(engine: Engine, state: StateStore, clock: Ste
     for number in range(20):
         state.put(f"login:{number}", b"pending", 0.2)
     state.put(KEY, b"live", 60)
-    engine.pass_time(clock, 2)
+    engine.pass_time(clock, 1.3)
     state.sweep()
     assert state.find(KEY) is not None
     assert all(state.find(f"login:{number}") is None for number in range(20))
@@ -379,9 +379,11 @@ def test_what_was_deleted_does_not_come_back_through_a_late_replacement(
     assert [key for key in keys if shared.find(key) is not None] == []
 
 
-def test_the_lock_of_a_killed_holder_is_free(engine: Engine, place: str, shared: StateStore) -> None:
+def test_the_lock_of_a_killed_holder_is_free_by_the_end_of_its_lease(
+    engine: Engine, place: str, shared: StateStore
+) -> None:
     with start_actors(1) as [holder]:
-        holder.send(engine.name, place, "hold_lock", "refresh:x")
+        holder.send(engine.name, place, "hold_lock", "refresh:x", 0.5)
         assert holder.answer() is True
         with shared.lock("refresh:x", wait_seconds=0) as held:
             assert not held
