@@ -49,6 +49,7 @@ class AnswerBody:
                 self._call.bytes_out += len(piece)
                 yield piece
         except UpstreamBrokenOffError:
-            self._call.error_code = "upstream_bad_response"
+            if not self._call.has_client_gone:
+                self._call.error_code = "upstream_bad_response"
             raise
         self._call.is_cut_off = False

@@ -37,6 +37,7 @@ class Call:
     upstream_seconds: float | None = None
     bytes_in: int = 0
     bytes_out: int = 0
+    has_client_gone: bool = False
     is_cut_off: bool = False
     """The answer ended before its end: the client went away or the backend broke off."""
 

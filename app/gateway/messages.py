@@ -49,3 +49,5 @@ class ProxyResponse:
     headers: HeaderLines
     body: Iterable[bytes] = ()
     close: Callable[[], None] = field(default=lambda: None)
+    break_off: Callable[[], None] | None = None
+    """For an answer that may be silent for long: ends it at once, from any thread, when the client has gone."""

@@ -262,7 +262,14 @@ class Pipeline:
             upstream.close()
             self._recorder.end(call, upstream.status)
 
-        return ProxyResponse(upstream.status, upstream.reason, headers, AnswerBody(upstream, call), close)
+        def break_off() -> None:
+            call.has_client_gone = True
+            upstream.close()
+
+        body = AnswerBody(upstream, call)
+        return ProxyResponse(
+            upstream.status, upstream.reason, headers, body, close, break_off if match.route.streaming else None
+        )
 
     # The one place where a refusal becomes an answer
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from app.core.errors import BadRequestError, InternalError
+from app.gateway.client_watch import ClientWatch
 from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
 from app.services.upstream_client import UpstreamBrokenOffError
 
@@ -117,8 +118,12 @@ class WsgiAnswer:
         self._response = response
         self._socket = client_socket
         self._is_head = method == "HEAD"
+        self._watch: ClientWatch | None = None
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._socket is not None and self._response.break_off is not None:
+            self._watch = ClientWatch(self._socket, self._response.break_off)
+            self._watch.start()
         try:
             for piece in self._response.body:
                 if not self._is_head:
@@ -129,6 +134,8 @@ class WsgiAnswer:
             _shut(self._socket)
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         self._response.close()
 
 

@@ -1,0 +1,57 @@
+"""A client that goes away is noticed although nothing is written; one that stays is left alone."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from app.gateway.client_watch import STEP_SECONDS, ClientWatch
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        served, _ = listener.accept()
+    with client, served:
+        yield client, served
+
+
+def watch(served: socket.socket) -> tuple[ClientWatch, threading.Event]:
+    gone = threading.Event()
+    watched = ClientWatch(served, gone.set)
+    watched.start()
+    return watched, gone
+
+
+def test_a_client_that_closes_is_noticed(pair: Pair) -> None:
+    _, gone = watch(pair[1])
+    pair[0].close()
+    assert gone.wait(10)
+
+
+def test_a_client_that_resets_is_noticed(pair: Pair) -> None:
+    _, gone = watch(pair[1])
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair[0].close()
+    assert gone.wait(10)
+
+
+def test_a_client_that_sends_its_next_request_is_still_there(pair: Pair) -> None:
+    pair[0].sendall(b"GET / HTTP/1.1\r\n")
+    _, gone = watch(pair[1])
+    assert not gone.wait(2 * STEP_SECONDS)
+    assert pair[1].recv(100) == b"GET / HTTP/1.1\r\n", "the watch takes nothing"
+
+
+def test_after_the_answer_nobody_is_told(pair: Pair) -> None:
+    watched, gone = watch(pair[1])
+    watched.stop()
+    pair[0].close()
+    assert not gone.wait(2 * STEP_SECONDS)
