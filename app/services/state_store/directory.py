@@ -19,8 +19,9 @@ from typing import ParamSpec, TypeVar
 import msgspec
 
 from app.core.errors import StoreUnavailableError
+from app.services.state_store.agenda_files import AgendaFiles
 from app.services.state_store.file_lock import FileLock, acquire_file_lock
-from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, StoredRecord
+from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, Claim, StoredRecord
 from app.services.state_store.private_files import make_private_folder
 from app.services.state_store.record_files import ABANDONED_AFTER_SECONDS, FileMark, FileRecord, RecordFiles
 
@@ -68,6 +69,7 @@ class DirectoryStateStore:
         self._clock = clock
         root = directory.resolve()
         self._files = RecordFiles(root, clock)
+        self._agendas = AgendaFiles(root, clock)
         self._locks = root / _LOCK_FOLDER
         make_private_folder(self._locks)
 
@@ -185,6 +187,18 @@ class DirectoryStateStore:
         finally:
             if held:
                 held.release(remove_file=True)
+
+    @_unavailable_on_io_error
+    def schedule(self, agenda: str, member: str, delay_seconds: float) -> None:
+        self._agendas.schedule(agenda, member, delay_seconds)
+
+    @_unavailable_on_io_error
+    def claim_due(self, agenda: str, *, limit: int, lease_seconds: float) -> tuple[Claim, ...]:
+        return self._agendas.claim_due(agenda, limit, lease_seconds)
+
+    @_unavailable_on_io_error
+    def settle(self, agenda: str, claim: Claim, *, again_in_seconds: float | None = None) -> None:
+        self._agendas.settle(agenda, claim, again_in_seconds)
 
     @_unavailable_on_io_error
     def sweep(self) -> int:

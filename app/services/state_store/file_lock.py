@@ -13,12 +13,16 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.services.state_store.private_files import FILE_MODE
 
+FOLDER_LOCK_NAME = "lock"
+
+_FOLDER_WAIT_SECONDS = 5.0
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _FIRST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.025
@@ -54,6 +58,19 @@ def acquire_file_lock(path: Path, wait_seconds: float) -> FileLock | None:
         time.sleep(min(pause_seconds, remaining_seconds))
         pause_seconds = min(pause_seconds * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
     return lock
+
+
+@contextmanager
+def hold_folder_lock(folder: Path) -> Iterator[None]:
+    """Keeps every other greenlet and process from changing what is in the folder. Raises `TimeoutError` after five
+    seconds, and `FileNotFoundError` when there is no such folder."""
+    lock = acquire_file_lock(folder / FOLDER_LOCK_NAME, _FOLDER_WAIT_SECONDS)
+    if lock is None:
+        raise TimeoutError("another process kept the folder locked")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _try_to_lock(path: Path) -> FileLock | None:

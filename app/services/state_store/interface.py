@@ -30,6 +30,15 @@ class LockHold(Protocol):
         """Asks whether the lock is still ours: a lease can run out, and a place that fails over can forget it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A member of an agenda that was due and is the claimer's for as long as its lease lasts."""
+
+    member: str
+    ticket: Hashable
+    """Tells this claim from every other, for `settle`."""
+
+
 DEFAULT_LEASE_SECONDS = 30.0
 
 
@@ -98,6 +107,25 @@ class StateStore(Protocol):
         The lease has to be longer than the work: where the place cannot tell that a holder died (Redis), others get the
         lock when it is over, and it is never extended. With a directory the kernel tells, and the lease means nothing.
         """
+
+    def schedule(self, agenda: str, member: str, delay_seconds: float) -> None:
+        """Makes a member of the agenda due after `delay_seconds`, whatever it was before: new, planned or claimed.
+
+        Agendas are named in lower case and dashes; members hold letters, digits and `._~-`, 128 at most. Times are
+        counted by the place's own clock, so that machines whose clocks differ agree. Nothing expires: what is due stays
+        until somebody claims and settles it.
+        """
+
+    def claim_due(self, agenda: str, *, limit: int, lease_seconds: float) -> tuple[Claim, ...]:
+        """Takes up to `limit` members that are due; fewer only when no more are. Of several callers one gets each.
+
+        A member that is neither settled nor scheduled anew is due again for everybody when the lease is over, so a
+        claimer that dies loses nothing. In which order they come is left open.
+        """
+
+    def settle(self, agenda: str, claim: Claim, *, again_in_seconds: float | None = None) -> None:
+        """Ends a claim: the member goes, or is due again later. Nothing happens when it was scheduled anew or claimed
+        by somebody else since: a claim that is over changes nothing."""
 
     def sweep(self) -> int:
         """Removes what has expired and returns how many records that were; an engine that does it itself returns 0."""

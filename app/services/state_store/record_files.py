@@ -26,7 +26,7 @@ import structlog
 from cachelib import FileSystemCache
 
 from app.services.state_store.complaints import Complaints
-from app.services.state_store.file_lock import acquire_file_lock
+from app.services.state_store.file_lock import FOLDER_LOCK_NAME, hold_folder_lock
 from app.services.state_store.private_files import (
     FILE_MODE,
     NotAPrivateFileError,
@@ -48,8 +48,6 @@ UNREADABLE_KEPT_SECONDS = 86400
 """How long a file without a readable header stays for somebody to look at."""
 
 _KEY = re.compile(r"[a-z][a-z-]*:[A-Za-z0-9._~:-]{1,256}")
-_LOCK_NAME = "lock"
-_LOCK_WAIT_SECONDS = 5.0
 _KNOWN_PATHS = 8192
 _NANOSECONDS = 10**9
 
@@ -119,7 +117,7 @@ class RecordFiles(FileSystemCache):
     @contextmanager
     def changing(self, key: str) -> Iterator[None]:
         """Keeps every other greenlet and process from changing this record. Raises `TimeoutError` after 5 seconds."""
-        with self._folder_locked(self._locate(key).parent):
+        with hold_folder_lock(self._locate(key).parent):
             yield
 
     @contextmanager
@@ -171,7 +169,7 @@ class RecordFiles(FileSystemCache):
 
     def _sweep_sub_folder(self, sub_folder: Path) -> int:
         with os.scandir(sub_folder) as entries:
-            names = [entry.name for entry in entries if entry.name != _LOCK_NAME]
+            names = [entry.name for entry in entries if entry.name != FOLDER_LOCK_NAME]
         temporary = {name for name in names if name.endswith(self._fs_transaction_suffix)}
         for name in temporary:
             if self._is_older(sub_folder / name, ABANDONED_AFTER_SECONDS):
@@ -183,7 +181,7 @@ class RecordFiles(FileSystemCache):
         try:
             if not self._is_over(path):
                 return False
-            with self._folder_locked(path.parent):
+            with hold_folder_lock(path.parent):
                 if not self._is_over(path):
                     return False  # replaced since
                 path.unlink()
@@ -218,16 +216,6 @@ class RecordFiles(FileSystemCache):
         with suppress(FileNotFoundError):
             return self._clock() - path.stat(follow_symlinks=False).st_mtime > age_seconds
         return False
-
-    @contextmanager
-    def _folder_locked(self, sub_folder: Path) -> Iterator[None]:
-        lock = acquire_file_lock(sub_folder / _LOCK_NAME, _LOCK_WAIT_SECONDS)
-        if lock is None:
-            raise TimeoutError("another process kept the folder locked")
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _build_path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):

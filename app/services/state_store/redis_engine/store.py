@@ -16,8 +16,9 @@ import structlog
 
 from app.core.errors import StoreUnavailableError
 from app.services.state_store.complaints import Complaints
-from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, LockHold, StoredRecord
+from app.services.state_store.interface import DEFAULT_LEASE_SECONDS, Claim, LockHold, StoredRecord
 from app.services.state_store.redis_engine import scripts
+from app.services.state_store.redis_engine.agenda import RedisAgendas
 from app.services.state_store.redis_engine.caller import RedisCaller
 from app.services.state_store.redis_engine.changes import Changes
 from app.services.state_store.redis_engine.frame import HEAD_BYTES, UnreadableFrameError, build_frame, parse_frame
@@ -71,6 +72,7 @@ class RedisStateStore:
         self._channel = f"{key_prefix}changes"
         self._changes = Changes()
         self._locks = LeasedLocks(caller, key_prefix)
+        self._agendas = RedisAgendas(caller, lambda key: self._build_name(key).redis_key)
         self._complaints = Complaints()
         self.listener = ChangeListener(topology.open_listener, self._channel, self._changes)
 
@@ -162,6 +164,15 @@ class RedisStateStore:
         self, name: str, wait_seconds: float, lease_seconds: float = DEFAULT_LEASE_SECONDS
     ) -> AbstractContextManager[LockHold]:
         return self._locks.hold(name, wait_seconds, lease_seconds)
+
+    def schedule(self, agenda: str, member: str, delay_seconds: float) -> None:
+        self._agendas.schedule(agenda, member, delay_seconds)
+
+    def claim_due(self, agenda: str, *, limit: int, lease_seconds: float) -> tuple[Claim, ...]:
+        return self._agendas.claim_due(agenda, limit, lease_seconds)
+
+    def settle(self, agenda: str, claim: Claim, *, again_in_seconds: float | None = None) -> None:
+        self._agendas.settle(agenda, claim, again_in_seconds)
 
     def sweep(self) -> int:
         """Redis does it itself."""

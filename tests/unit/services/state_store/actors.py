@@ -156,11 +156,10 @@ def claim_all(store: StateStore, agenda: str, limit: int) -> list[str]:
     return members
 
 
-def settle_all(store: StateStore, agenda: str, limit: int) -> list[str]:
-    """As `claim_all`, with each claim settled."""
+def settle_until(store: StateStore, agenda: str, stop_key: str) -> list[str]:
     members: list[str] = []
-    while claims := store.claim_due(agenda, limit=limit, lease_seconds=LIFETIME_SECONDS):
-        for claim in claims:
+    while store.find(stop_key) is None:
+        for claim in store.claim_due(agenda, limit=5, lease_seconds=LIFETIME_SECONDS):
             store.settle(agenda, claim)
             members.append(claim.member)
     return members
@@ -202,6 +201,12 @@ def die_before(store: StateStore, system_call: str, action: str, key: str) -> No
     cast(Callable[[str, bytes, float], object], getattr(store, action))(key, build_value(7), LIFETIME_SECONDS)
 
 
+def die_before_scheduling(store: StateStore, system_call: str, agenda: str, member: str) -> None:
+    """Is killed where it is about to call `os.<system_call>`."""
+    setattr(os, system_call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    store.schedule(agenda, member, 0)
+
+
 _ACTIONS: tuple[Callable[..., object], ...] = (
     take_each,
     add_each,
@@ -214,11 +219,12 @@ _ACTIONS: tuple[Callable[..., object], ...] = (
     delete_each,
     schedule_each,
     claim_all,
-    settle_all,
+    settle_until,
     claim_and_stand_still,
     hold_lock,
     write_endlessly,
     die_before,
+    die_before_scheduling,
 )
 
 

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from structlog.testing import capture_logs
 from app.core.errors import StoreUnavailableError
 from app.services.state_store import StateStore
 from app.services.state_store.directory import DirectoryStateStore
-from app.services.state_store.file_lock import acquire_file_lock
+from app.services.state_store.file_lock import acquire_file_lock, hold_folder_lock
 from app.services.state_store.private_files import UnsafePermissionsError
 from app.services.state_store.record_files import RecordFiles
 from app.services.state_store.record_frame import build_header
@@ -370,7 +371,7 @@ def test_a_store_whose_folder_is_gone_is_broken_not_empty(
 def test_a_record_that_stays_locked_is_a_store_that_does_not_answer(
     state: DirectoryStateStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.state_store.record_files._LOCK_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("app.services.state_store.file_lock._FOLDER_WAIT_SECONDS", 0.02)
     state.put(KEY, b"value", 60)
     stuck = acquire_file_lock(find_file(folder, KEY).parent / "lock", wait_seconds=0)
     assert stuck is not None
@@ -450,14 +451,13 @@ def test_a_sweep_does_not_remove_what_was_replaced_meanwhile(
 ) -> None:
     state.put(KEY, b"old", 60)
     clock.step(61)
-    original = RecordFiles._folder_locked
 
-    def replace_first(files: RecordFiles, sub_folder: Path) -> object:
+    def replace_first(sub_folder: Path) -> AbstractContextManager[None]:
         monkeypatch.undo()
         state.put(KEY, b"new", 60)
-        return original(files, sub_folder)
+        return hold_folder_lock(sub_folder)
 
-    monkeypatch.setattr(RecordFiles, "_folder_locked", replace_first)
+    monkeypatch.setattr("app.services.state_store.record_files.hold_folder_lock", replace_first)
     assert state.sweep() == 0
     assert state.find(KEY) is not None
 
