@@ -55,8 +55,10 @@ class ChangeListener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Waits for its end, which is a matter of a second."""
+        """Waits for its end, which is quick unless it is just connecting."""
         self._stopping.set()
+        if self._wire is not None:
+            self._wire.hang_up()
         if self._thread is not None:
             self._thread.join(timeout=_SILENCE_SECONDS * 2)
 
@@ -81,7 +83,7 @@ class ChangeListener:
             self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _listen(self) -> None:
-        wire = self._open_wire()
+        wire = self._wire = self._open_wire()
         try:
             self._subscribe(wire)
             while not self._stopping.is_set():
@@ -89,6 +91,7 @@ class ChangeListener:
                     wire.send("PING")
                 self._take_in(wire.read())
         finally:
+            self._wire = None
             wire.close()
 
     def _subscribe(self, wire: Wire) -> None:
@@ -105,6 +108,6 @@ class ChangeListener:
             self._changes.note(*parse_announcement(word[2]))
 
     def _tell_loss(self, reason: str) -> None:
-        if not self._is_loss_told:
+        if not self._is_loss_told and not self._stopping.is_set():
             self._is_loss_told = True
             _log.warning("store.changes_not_heard", reason=reason)

@@ -134,6 +134,5 @@ CHECK = Script.from_source(
     """redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local value = redis.call('GET', KEYS[1])
 redis.call('DEL', KEYS[1])
-redis.call('PUBLISH', ARGV[3], '')
 return value"""
 )

@@ -182,7 +182,8 @@ class RedisStateStore:
         """Also that changes may be announced. Of a cluster it tries the node that a key of chance falls to."""
         redis_key = self._build_name(f"probe:{secrets.token_hex(16)}").redis_key
         value = secrets.token_bytes(16)
-        command = build_script_command(scripts.CHECK, redis_key, value, _PROBE_LIFETIME_MILLISECONDS, self._channel)
+        command = build_script_command(scripts.CHECK, redis_key, value, _PROBE_LIFETIME_MILLISECONDS)
+        self._caller.call("check", build_command("PUBLISH", self._channel, b""))
         if self._caller.call("check", command) != value:
             raise StoreUnavailableError(internal_reason="a record that was written did not come back")
 

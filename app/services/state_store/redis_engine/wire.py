@@ -6,9 +6,11 @@ used: they retry for seconds, cannot say whether a command was sent before it fa
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from redis.backoff import NoBackoff
@@ -85,6 +87,13 @@ class Wire:
 
     def is_open(self) -> bool:
         return bool(self._connection.is_connected)
+
+    def hang_up(self) -> None:
+        """Ends it while another thread waits for word on it, which then fails there."""
+        open_socket = self._connection._get_socket()
+        if open_socket is not None:
+            with suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._connection.disconnect()
