@@ -147,7 +147,8 @@ def test_a_backend_cannot_speak_in_our_name(alice: BrowserClient) -> None:
 
 def test_a_listener_that_leaves_is_let_go_at_the_backend(alice: BrowserClient) -> None:
     answer = alice.get("/api/feed/x", stream=True)
-    assert next(answer.iter_lines(chunk_size=1)) == b"data: hello"
+    lines = answer.iter_lines(chunk_size=1)  # held: letting it go would close the connection
+    assert next(lines) == b"data: hello"
     assert not listener_left.is_set()
     answer.close()
     assert listener_left.wait(10), "the connection to the backend ends with the one to the browser"
