@@ -86,17 +86,18 @@ browser-setup:
 PREFIX ?= /srv/bff
 
 .PHONY: install
-install: install-dependencies install-application ## Install the product for production under PREFIX (default /srv/bff)
+install: install-dependencies install-application ## Install or update the product for production under PREFIX (default /srv/bff)
 
 .PHONY: install-dependencies
 install-dependencies:
 	$(PYTHON) -m venv $(PREFIX)/.venv
 	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
 
-# Root owns what is installed; the server writes below var only.
+# Root owns what is installed; the server writes below var only. ServiceConfigs is the operator's: an update keeps it.
 .PHONY: install-application
 install-application:
-	cp -R app config ServiceConfigs wsgi.py gunicorn.conf.py pyproject.toml README.md $(PREFIX)/
+	cp -R app config wsgi.py gunicorn.conf.py pyproject.toml README.md $(PREFIX)/
+	test -e $(PREFIX)/ServiceConfigs || cp -R ServiceConfigs $(PREFIX)/
 	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable $(PREFIX)
 	$(PREFIX)/.venv/bin/python -m compileall -q $(PREFIX)/app
 	install -d -m 0700 $(PREFIX)/var

@@ -23,16 +23,7 @@ PROJECT = Path(__file__).parents[2]
 NOBODY = 65534
 
 
-@pytest.fixture
-def prefix() -> Iterator[Path]:
-    """An empty folder that another user can read, which pytest's own are not."""
-    directory = Path(tempfile.mkdtemp(prefix="bff-install-"))
-    directory.chmod(0o755)
-    yield directory / "srv"
-    shutil.rmtree(directory)
-
-
-def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp_path: Path) -> None:
+def make_install(prefix: Path) -> None:
     python = str(Path(sys.base_prefix) / "bin" / "python3")
     made = subprocess.run(
         ["make", "install", f"PREFIX={prefix}", f"PYTHON={python}"],
@@ -43,6 +34,30 @@ def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
+
+
+@pytest.fixture(scope="module")
+def prefix() -> Iterator[Path]:
+    """Where the product is installed: a folder that another user can read, which pytest's own are not."""
+    directory = Path(tempfile.mkdtemp(prefix="bff-install-"))
+    directory.chmod(0o755)
+    make_install(directory / "srv")
+    yield directory / "srv"
+    shutil.rmtree(directory)
+
+
+def test_a_second_install_updates_the_product_and_keeps_the_configuration(prefix: Path) -> None:
+    kept, updated = prefix / "ServiceConfigs" / "BFF" / "config" / "settings.yaml", prefix / "app" / "__init__.py"
+    as_shipped = kept.read_text(encoding="utf-8")
+    kept.write_text(f"{as_shipped}# ours\n", encoding="utf-8")
+    updated.write_text("# an older version\n", encoding="utf-8")
+    make_install(prefix)
+    assert kept.read_text(encoding="utf-8") == f"{as_shipped}# ours\n"
+    assert not (prefix / "ServiceConfigs" / "ServiceConfigs").exists()
+    assert updated.read_bytes() == (PROJECT / "app" / "__init__.py").read_bytes()
+
+
+def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp_path: Path) -> None:
     assert not list(prefix.glob("tests")), "only the product is installed"
     assert not (prefix / ".venv" / "bin" / "pytest").exists(), "without the packages of its development"
 
