@@ -16,8 +16,31 @@ class CallError extends Error {
   }
 }
 
+/**
+ * Does the work and, when the BFF did not take the CSRF token, once more with a new one: a login in another tab made a
+ * new session, so this page's token is of the old one. A call refused like this never reached a backend.
+ */
+async function withFreshToken(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error.code !== 'csrf_failed') throw error;
+    await renewToken();
+    return work();
+  }
+}
+
+async function renewToken() {
+  const answer = await fetch('/api/auth/session', { headers: { Accept: 'application/json' } });
+  const body = await answer.json();
+  if (!answer.ok) throw new CallError(answer, body);
+  showSession(body);
+}
+
 /** One call through the BFF; throws CallError when it is refused. */
-async function call(method, path, body) {
+const call = (method, path, body) => withFreshToken(() => callOnce(method, path, body));
+
+async function callOnce(method, path, body) {
   const headers = { Accept: 'application/json' };
   if (method !== 'GET') headers['X-CSRF-Token'] = csrfToken;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -61,9 +84,14 @@ function showSession(session) {
   find('signed-in').hidden = !session;
   find('signed-out').hidden = Boolean(session);
   find('expiry').textContent = session
-    ? `This session ends after ${Math.round(session.expires_in / 60)} min without activity, in any case in ${Math.round(session.absolute_expires_in / 60)} min.`
+    ? `This session ends after ${tellTime(session.expires_in)} without activity, in any case in ${tellTime(session.absolute_expires_in)}.`
     : '';
   if (!session) closeFeed();
+}
+
+/** Seconds for people: hours from two hours on, else minutes. */
+function tellTime(seconds) {
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 360) / 10} hours`;
 }
 
 async function loadSession() {
@@ -203,7 +231,7 @@ onClick('upload', async () => {
   find('progress').value = 0;
   find('progress').hidden = false;
   find('upload-result').textContent = '';
-  const result = await sendFile(file);
+  const result = await withFreshToken(() => sendFile(file));
   find('progress').value = 100;
   find('upload-result').textContent = `The backend got ${result.bytes} bytes, SHA-256 ${result.sha256.slice(0, 16)}…`;
 });

@@ -25,6 +25,29 @@ def test_logins_in_two_tabs_at_once_both_work(site: Site, context: BrowserContex
     assert tabs[1].evaluate("async () => (await fetch('/api/crud/forms')).status") == 200
 
 
+def test_a_page_goes_on_after_a_login_in_another_tab(site: Site, context: BrowserContext) -> None:
+    first, second = context.new_page(), context.new_page()
+    log_in(first, site)
+    token_of_first = first.evaluate("async () => (await (await fetch('/api/auth/session')).json()).csrf_token")
+    second.goto(f"{site.origin}/auth/login?return_to=/")
+    expect(second.locator("#user")).to_have_text("Alice")
+    token_of_second = second.evaluate("async () => (await (await fetch('/api/auth/session')).json()).csrf_token")
+    assert token_of_first != token_of_second, "a login makes a new session"
+
+    with first.expect_response(lambda answer: answer.headers.get("x-bff-error") == "csrf_failed"):
+        first.get_by_label("Title").fill("Written in the first tab")
+        first.get_by_role("button", name="Create").click()
+    expect(first.locator("#forms")).to_contain_text("Written in the first tab")
+    expect(first.locator("#error")).to_be_hidden()
+    first.get_by_role("button", name="Delete Written in the first tab").click()
+
+    second.goto(f"{site.origin}/auth/login?return_to=/")
+    expect(second.locator("#user")).to_have_text("Alice")
+    first.get_by_role("button", name="Log out").click()
+    first.get_by_role("button", name="Yes, sign me out").click()
+    expect(first.locator("#user")).to_have_text("not logged in")
+
+
 def test_a_cancelled_login_shows_a_page_with_a_code_and_a_way_to_try_again(site: Site, page: Page) -> None:
     page.goto(f"{site.origin}/")
     page.get_by_role("button", name="Log in").click()
