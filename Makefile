@@ -20,7 +20,7 @@ help: ## Show this list
 # --- what people use ---
 
 .PHONY: setup
-setup: python-setup node-setup browser-setup ## Install everything the other targets need; quick when nothing changed
+setup: python-setup node-setup browser-setup redis-setup ## Install everything the other targets need; quick when nothing changed
 
 .PHONY: demo
 demo: python-setup node-setup ## Start the whole product on this machine and print where to look; Ctrl-C ends it
@@ -81,6 +81,10 @@ $(NODE_READY): demo/idp/package.json demo/idp/package-lock.json
 browser-setup:
 	@tools/ensure-programs chromium
 
+.PHONY: redis-setup
+redis-setup:
+	@tools/ensure-programs redis-server
+
 # --- the production installation: the Dockerfile runs these, and so may anybody without Docker ---
 
 PREFIX ?= /srv/bff
@@ -111,7 +115,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: ## Pin the newest dependencies that pyproject.toml allows
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/lock-tool.txt
-	$(LOCK) --upgrade pyproject.toml --output-file requirements/runtime.txt
-	$(LOCK) --upgrade --extra dev --constraint requirements/runtime.txt pyproject.toml --output-file requirements/dev.txt
+	$(LOCK) --upgrade --extra redis pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) --upgrade --extra redis --extra dev --constraint requirements/runtime.txt pyproject.toml --output-file requirements/dev.txt
 	echo 'setuptools>=77' | $(LOCK) --upgrade - --output-file requirements/build.txt
 	echo 'uv' | $(LOCK) --upgrade - --output-file requirements/lock-tool.txt

@@ -28,6 +28,7 @@ from app.core.errors import StoreUnavailableError
 from app.observability import access, audit, cells, logs, metrics
 from app.services.key_ring import KeyFileError
 from app.services.key_store import KeyStoreError
+from app.services.state_store.factory import RedisNotInstalledError
 from app.services.state_store.private_files import NotAPrivateFileError, UnsafePermissionsError
 from app.settings import ConfigurationError, load_configuration
 from app.wiring import build_services
@@ -38,6 +39,7 @@ START_FAULTS = (
     KeyStoreError,
     NotAPrivateFileError,
     OSError,
+    RedisNotInstalledError,
     StoreUnavailableError,
     UnsafePermissionsError,
 )

@@ -9,4 +9,5 @@ app = create_app()
 services: Services = app.extensions["bff"]
 logging = services.configuration.settings.logging
 start_observing(level=logging.level, audit_sink=logging.audit_sink, metrics=services.metrics)
+services.state_store.start()
 services.housekeeping.start()

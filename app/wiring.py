@@ -25,7 +25,7 @@ from app.services.session_store import SessionStore
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
 from app.services.state_store import StateStore
-from app.services.state_store.directory import DirectoryStateStore
+from app.services.state_store.factory import build_state_store
 from app.services.token_provider import TokenProvider
 from app.services.token_store import TokenStore
 from app.services.upstream_client import UpstreamClient
@@ -65,7 +65,7 @@ def build_services(
     """
     settings = configuration.settings
     metrics = Metrics(metrics_module.shared_directory)
-    state_store = DirectoryStateStore(Path(settings.session.directory), clock)
+    state_store = build_state_store(settings.session, clock)
     key_ring = load_or_create_key_ring(_choose_key_file(settings))
     key_store = load_or_create_key_store(Path(settings.keys.directory), algorithm=settings.keys.algorithm, clock=clock)
     session_store = SessionStore(state_store, settings=settings.session, clock=clock)

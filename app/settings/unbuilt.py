@@ -42,8 +42,7 @@ UNBUILT = (
     Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),
     # back-channel logout
     Unbuilt(SETTINGS, "oidc.allow_untyped_logout_token", *only(False)),
-    # Redis
-    Unbuilt(SETTINGS, "session.store", *only("filesystem")),
+    # keys in Redis
     Unbuilt(SETTINGS, "keys.store", *only("directory")),
     # rotation of our own keys
     Unbuilt(SETTINGS, "keys.rotate_after_days", *only(30)),

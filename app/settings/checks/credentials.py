@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from app.core.redis_address import RedisUrlError, parse_redis_url
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
 from app.settings.schema.formats import is_loopback_host
@@ -89,11 +90,10 @@ def _check_decision_point(draft: Draft) -> Iterator[Finding]:
 
 
 def _check_redis(draft: Draft) -> Iterator[Finding]:
-    url = draft.settings.session.redis_url.get_secret_value()
-    if not url.startswith(("redis://", "rediss://", "redis+sentinel://", "redis+cluster://")):
-        yield draft.in_settings(
-            "session", "redis_url", wanted="redis://, rediss://, redis+sentinel:// or redis+cluster://"
-        )
+    try:
+        parse_redis_url(draft.settings.session.redis_url.get_secret_value())
+    except RedisUrlError as error:
+        yield draft.in_settings("session", "redis_url", wanted=f"a Redis URL: {error}")
     if not draft.settings.tokens.data_key_file:
         yield draft.in_settings(
             "tokens", "data_key_file", wanted="a key file, which every machine that shares Redis needs"

@@ -20,7 +20,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("settings", "oidc.response_mode", "form_post"),
     ("settings", "oidc.response_mode", "query.jwt"),
     ("settings", "oidc.allow_untyped_logout_token", True),
-    ("settings", "session.store", "redis"),
     ("settings", "keys.store", "redis"),
     ("settings", "keys.rotate_after_days", 7),
     ("settings", "keys.publish_ahead_seconds", 60),
