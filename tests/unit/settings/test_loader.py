@@ -45,7 +45,6 @@ EVERY_FAULT = {
     ("settings.yaml", 7, "oidc.client_id"),
     ("settings.yaml", 9, "oidc.client_secret"),
     ("settings.yaml", 10, "session.redis_url"),
-    ("settings.yaml", 11, "session.store"),
     ("settings.yaml", 12, "session.idle_timeout_seconds"),
     ("settings.yaml", 13, "session.idle_timeout_seconds"),
     ("settings.yaml", 14, "tokens.data_key_file"),
