@@ -64,6 +64,7 @@ $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@PYTHON="$(PYTHON)" tools/ensure-programs venv
+	@echo "Installing the Python packages into $(VENV); a minute or two, and only when they have changed."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/dev.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .

@@ -67,6 +67,21 @@ def test_the_ten_lines_of_the_readme_are_a_working_route(tmp_path: Path) -> None
     assert match.route.service.name == "orders_service"
 
 
+def test_what_to_try_on_the_demo_works_with_its_configuration_and_no_variables(tmp_path: Path) -> None:
+    demo = PROJECT / "demo" / "config"
+    page = (PROJECT / "docs" / "how-to" / "add-an-api.md").read_text(encoding="utf-8")
+    quoted = "\n".join(re.sub("^> ?", "", line) for line in page.splitlines() if line.startswith(">"))
+    added = yaml.safe_load(YAML_BLOCK.findall(quoted)[0])
+    routes = yaml.safe_load((demo / "routes.yaml").read_text(encoding="utf-8"))
+    routes["services"] |= added["services"]
+    routes["routes"] += added["routes"]
+    (tmp_path / "routes.yaml").write_text(yaml.safe_dump(routes), encoding="utf-8")
+    (tmp_path / "settings.yaml").write_bytes((demo / "settings.yaml").read_bytes())
+    match = load_configuration(tmp_path, environ={}).route_table.match("/api/orders")
+    assert match is not None
+    assert match.route.service.name == "orders_service"
+
+
 def test_no_lock_file_names_a_package_registry() -> None:
     locks = [*PROJECT.glob("requirements/*.txt"), PROJECT / "demo" / "idp" / "package-lock.json"]
     assert len(locks) >= 5

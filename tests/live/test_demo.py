@@ -74,6 +74,10 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
         assert "<title>BFF demo</title>" in page.text
         assert "script-src 'self'" in page.headers["Content-Security-Policy"]
         assert alice.get("/api/crud/forms").status_code == 401
+        assert alice.get("/api/crud/fomrs").headers["X-BFF-Error"] == "route_not_found", "a mistyped path is ours"
+        for name in ("style.css", "app.js"):
+            assert f"/page/{name}" in page.text
+            assert alice.get(f"/page/{name}").status_code == 200
 
         alice.log_in("alice")
         session = alice.get_session().json()

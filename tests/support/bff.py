@@ -8,6 +8,7 @@ breaks or reconfigures a part starts one of its own with `start_bff`.
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -128,7 +129,8 @@ def build_settings(port: int, internal_port: int, *, issuer: str, client: OpClie
 def build_routes(backend_url: str) -> dict[str, Any]:
     """The demo's routes, in front of the demo's backend."""
     text = (PROJECT / "demo" / "config" / "routes.yaml").read_text(encoding="utf-8")
-    routes: dict[str, Any] = yaml.safe_load(text.replace("${DEMO_BACKEND_URL}", backend_url))
+    filled = re.sub(r"\$\{DEMO_BACKEND_URL(:-[^}]*)?\}", backend_url, text)
+    routes: dict[str, Any] = yaml.safe_load(filled)
     return routes
 
 
