@@ -137,7 +137,10 @@ def show_logged_out() -> Response:
     """Where the identity provider returns to: goes on to where the logout said, or says that it is done."""
     refuse_head()
     return_to = get_services().logout_flow.logged_out(request.args.get("state", ""))
-    return build_redirect(302, return_to) if return_to else build_page("logged_out.html", {})
+    if return_to:
+        return build_redirect(302, return_to)
+    # Opened by hand, or after a logout in another tab: it says what is true, and "logged out" is not with a session.
+    return build_page("logged_out.html" if get_session().record is None else "logged_in.html", {})
 
 
 @blueprint.get("/api/auth/session")

@@ -182,6 +182,19 @@ def test_a_state_of_a_logout_is_good_once_and_an_invented_one_for_nothing(world:
         assert "Location" not in page.headers
 
 
+def test_the_page_after_a_logout_says_logged_out_only_to_those_who_are(world: World) -> None:
+    browser = world.open_browser()
+    browser.log_in()
+    page = browser.navigate("/auth/logged-out")
+    assert "You are logged in" in page.text
+    assert 'href="/auth/logout"' in page.text
+    assert "has ended" not in page.text
+    assert browser.is_logged_in(), "it only tells"
+    browser.log_out()
+    assert "You are logged out" in browser.navigate("/auth/logged-out").text
+    assert "You are logged out" in world.open_browser().navigate("/auth/logged-out").text
+
+
 def test_a_ticket_waits_while_the_provider_is_away(world: World) -> None:
     before = world.open_browser()
     before.log_in()
