@@ -1,7 +1,19 @@
 """Sessions: who is logged in, for how long, and how that ends. `flask_interface` is imported apart."""
 
+from app.services.session_store.catalogue import ListedSession, SessionCatalogue, find_by_reference
 from app.services.session_store.keys import build_session_key, is_session_id
+from app.services.session_store.limit import SessionLimit
 from app.services.session_store.record import NewSession, SessionRecord
 from app.services.session_store.store import SessionStore
 
-__all__ = ["NewSession", "SessionRecord", "SessionStore", "build_session_key", "is_session_id"]
+__all__ = [
+    "ListedSession",
+    "NewSession",
+    "SessionCatalogue",
+    "SessionLimit",
+    "SessionRecord",
+    "SessionStore",
+    "build_session_key",
+    "find_by_reference",
+    "is_session_id",
+]

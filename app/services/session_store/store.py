@@ -9,7 +9,7 @@ again. Whichever of the two comes second sees what the first one did.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from msgspec.structs import replace
@@ -19,10 +19,12 @@ from app.services.session_store.keys import (
     build_idp_session_index_name,
     build_session_key,
     build_session_record_name,
+    build_shard_index_name,
     build_tokens_record_name,
     build_tombstone_name,
     build_user_index_name,
     is_session_id,
+    list_shard_index_names,
     make_session_id,
 )
 from app.services.session_store.local_copies import LocalCopies
@@ -70,12 +72,12 @@ class SessionStore:
         """
         session_id = make_session_id()
         key, now = build_session_key(session_id), self._clock()
-        record = build_session_record(login, reference=secrets.token_urlsafe(_REFERENCE_BYTES), now=now)
+        record = build_session_record(login, reference=secrets.token_hex(_REFERENCE_BYTES), now=now)
         try:
             value = encode_session_record(record)
         except UnstorableRecordError as error:
             raise LoginFailedError(internal_reason=f"the claims cannot be stored: {error}") from error
-        for index in _build_index_names(record):  # first: a session that no index names could not be ended by one
+        for index in _build_index_names(key, record):  # first: a session that no index names could not be ended by one
             self._state.add_member(index, key, self._timeouts.absolute_seconds)
         self._state.add(build_session_record_name(key), value, self._timeouts.remaining(record, now))
         if self.has_ended(key):
@@ -95,9 +97,14 @@ class SessionStore:
         now = self._clock()
         name = build_session_record_name(key)
         record = self._copies.find(name, now) or self._read(name, now)
-        if record is None or key in self._unfinished_ends or self._timeouts.is_over(record, now):
-            return None
-        return record
+        return record if record and self._is_live(key, record, now) else None
+
+    def find_stored_by_key(self, key: str) -> SessionRecord | None:
+        """As `find_by_key`, but what is in the store at this moment, and without keeping a copy of it."""
+        name = build_session_record_name(key)
+        stored = self._state.find(name)
+        record = self._decode(name, stored) if stored else None
+        return record if record and self._is_live(key, record, self._clock()) else None
 
     def touch(self, session_id: str, record: SessionRecord) -> SessionRecord:
         """Counts as activity: writes the time into the record if the last such write is a touch interval old.
@@ -153,6 +160,11 @@ class SessionStore:
         """Session keys of the IdP's session `sid` (OpenID Connect Back-Channel Logout 1.0 §2.4)."""
         return self._state.members(build_idp_session_index_name(issuer, idp_session_id))
 
+    def find_all_keys(self) -> Iterator[str]:
+        """Session keys of everybody, for operators: reads 256 lists. As with the others, some may be over."""
+        for index in list_shard_index_names():
+            yield from self._state.members(index)
+
     def session_key(self, session_id: str) -> str:
         """SHA-256 of the id in hex: what other stores may use as a name."""
         return build_session_key(session_id)
@@ -164,6 +176,17 @@ class SessionStore:
     def absolute_expires_in(self, record: SessionRecord, now: float) -> int:
         """Whole seconds until the session is over in any case."""
         return max(0, int(self._timeouts.absolute_remaining(record, now)))
+
+    def expires_at(self, record: SessionRecord) -> float:
+        """Epoch seconds at which the session is over if nothing more is heard of it."""
+        return self._timeouts.expires_at(record)
+
+    def absolute_expires_at(self, record: SessionRecord) -> float:
+        """Epoch seconds at which the session is over in any case."""
+        return self._timeouts.absolute_expires_at(record)
+
+    def _is_live(self, key: str, record: SessionRecord, now: float) -> bool:
+        return key not in self._unfinished_ends and not self._timeouts.is_over(record, now)
 
     def _read(self, name: str, now: float) -> SessionRecord | None:
         stored = self._state.find(name)
@@ -208,13 +231,16 @@ class SessionStore:
 
     def _remove_records(self, key: str, record: SessionRecord | None) -> None:
         self._state.delete(build_session_record_name(key))
-        self._state.delete(build_tokens_record_name(key))
-        for index in _build_index_names(record) if record else ():
+        self._state.delete(build_tokens_record_name(key), durable=True)  # and with it what was written before
+        for index in _build_index_names(key, record):
             self._state.remove_member(index, key)
 
 
-def _build_index_names(record: SessionRecord) -> tuple[str, ...]:
-    by_user = build_user_index_name(record.user_id)
-    if not record.idp_session_id:
-        return (by_user,)
-    return (by_user, build_idp_session_index_name(record.issuer, record.idp_session_id))
+def _build_index_names(key: str, record: SessionRecord | None) -> tuple[str, ...]:
+    """What lists the session; of one that cannot be read the user is not known."""
+    names = [build_shard_index_name(key)]
+    if record:
+        names.append(build_user_index_name(record.user_id))
+    if record and record.idp_session_id:
+        names.append(build_idp_session_index_name(record.issuer, record.idp_session_id))
+    return tuple(names)

@@ -35,6 +35,14 @@ class SessionTimeouts:
     def remaining(self, record: SessionRecord, now: float) -> float:
         return min(self.idle_remaining(record, now), self.absolute_remaining(record, now))
 
+    def expires_at(self, record: SessionRecord) -> float:
+        """When the session is over if nothing more is heard of it."""
+        return min(record.last_seen_at + self.idle_seconds, self.absolute_expires_at(record))
+
+    def absolute_expires_at(self, record: SessionRecord) -> float:
+        """When the session is over in any case."""
+        return record.created_at + self.absolute_seconds
+
     def is_over(self, record: SessionRecord, now: float) -> bool:
         """A record from further in the future than clocks may differ is not believed."""
         return self.remaining(record, now) <= 0 or record.created_at - now > CLOCK_STEP_TOLERANCE_SECONDS
