@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -69,6 +70,7 @@ class TokenProvider:
         self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
         self._clock = clock
         self._held: dict[str, _Held] = {}
+        self._services: dict[str, Service] = {}
         self._failed_at: dict[str, float] = {}
 
     def get_bearer(self, service: Service, session_key: str | None) -> str | None:
@@ -86,11 +88,19 @@ class TokenProvider:
             raise SessionExpiredError(internal_reason="the call has no session that could have a token")
         return self._session_tokens.get(service, session_key)
 
+    def renew_service_tokens(self) -> None:
+        """Renews what this worker holds and what falls due, for the background; a failure is left to the next call."""
+        for cache_key, service in list(self._services.items()):
+            if self._held[cache_key].renew_at <= self._clock():
+                with suppress(ServiceTokenUnavailableError, StoreUnavailableError):
+                    self._renew(service, cache_key)
+
     def _get_service_token(self, service: Service) -> str:
         cache_key = _build_cache_key(service)
         held = self._held.get(cache_key)
         if held is None or held.renew_at <= self._clock():
             held = self._renew(service, cache_key)
+            self._services[cache_key] = service
         return held.access_token
 
     def _renew(self, service: Service, cache_key: str) -> _Held:

@@ -313,3 +313,32 @@ def test_a_store_that_fails_does_not_take_a_good_token_away(world: World) -> Non
     world.state_directory.write_text("not a directory")
     world.now += 250
     assert worker.get_bearer(CRUD, None) == "token-1"
+
+
+# In the background
+
+
+def test_a_token_that_is_held_is_renewed_before_a_call_has_to(world: World) -> None:
+    worker = world.start_worker()
+    first = worker.get_bearer(CRUD, None)
+    worker.renew_service_tokens()
+    assert len(world.idp.forms) == 1, "it is not due"
+    world.now += 241
+    worker.renew_service_tokens()
+    assert len(world.idp.forms) == 2
+    assert worker.get_bearer(CRUD, None) != first
+    assert len(world.idp.forms) == 2
+
+
+def test_a_renewal_in_the_background_that_fails_disturbs_nobody(world: World) -> None:
+    worker = world.start_worker()
+    first = worker.get_bearer(CRUD, None)
+    world.now += 241
+    world.idp.failure = (500, {})
+    worker.renew_service_tokens()
+    assert worker.get_bearer(CRUD, None) == first
+
+
+def test_there_is_nothing_to_renew_before_the_first_call(world: World) -> None:
+    world.start_worker().renew_service_tokens()
+    assert world.idp.forms == []
