@@ -83,6 +83,8 @@ def finish_login() -> Response:
     services.metrics.count_login("completed")
     for _ in range(done.ended_sessions):
         services.metrics.count_session_ended("new_login")
+    for _ in range(done.ended_by_limit):
+        services.metrics.count_session_ended("session_limit")
     get_session().start(done.session_id, done.record)
     return build_login_answer(done)
 

@@ -27,7 +27,8 @@ from app.services.oidc_client import OidcClient
 from app.services.oidc_metadata import ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
 from app.services.return_addresses import check_return_address
-from app.services.session_store import NewSession, SessionRecord, SessionStore, is_session_id
+from app.services.session_store import NewSession, SessionLimit, SessionRecord, SessionStore, is_session_id
+from app.services.session_store.limit import LoginTurn
 from app.services.state_store.interface import StateStore
 from app.services.token_store import TokenSet, TokenStore
 from app.settings import Configuration
@@ -73,7 +74,9 @@ class LoginDone:
     needs_page: bool
     """A redirect would arrive without the new Strict cookie, so a page has to go on from here by itself."""
     ended_sessions: int = 0
-    """How many sessions that were there before this login ended."""
+    """How many sessions that were there before in this browser ended."""
+    ended_by_limit: int = 0
+    """How many sessions of the user ended because there may only be so many."""
 
 
 class LoginFlow:
@@ -96,6 +99,7 @@ class LoginFlow:
         self._session_store = session_store
         self._token_store = token_store
         self._clock = clock
+        self._session_limit = SessionLimit(state_store, session_store, max_per_user=self._settings.session.max_per_user)
         self._attempts = LoginAttemptStore(state_store, key_ring)
         self._limiter = LoginLimiter(state_store, self._settings.limits.login_starts, clock=clock)
         self._cookies = LoginCookies(https=self._settings.server.is_https)
@@ -152,11 +156,13 @@ class LoginFlow:
         code = require_code(claimed.parameters, claimed.metadata)
         tokens, claims = self._fetch_identity(code, attempt)
         login = self._build_new_session(claims, device)
-        ended = self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
-        session_id, record = self._session_store.create(login)
-        self._save_tokens(session_id, tokens)
+        with self._session_limit.turn(login.user_id) as turn:
+            ended = self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
+            session_id, record = self._session_store.create(login)
+            self._save_tokens(session_id, tokens)
+            surplus = self._end_surplus(turn, session_id)
         audit.record("login.completed", user_id=record.user_id, session=record.reference)
-        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to), ended)
+        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to), ended, surplus)
 
     def _select_login_parameters(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Returns what may be passed on to the provider; everything else was never heard (L10)."""
@@ -246,6 +252,25 @@ class LoginFlow:
             raise
         if not saved:
             raise LoginFailedError(internal_reason="the session was ended while its login was under way")
+
+    def _end_surplus(self, turn: LoginTurn, session_id: str) -> int:
+        """Ends the user's oldest sessions while there are more than may be; returns how many.
+
+        As in `_end_previous_sessions` nothing is revoked: theirs may be the grant of this login.
+        """
+        try:
+            surplus = turn.find_surplus(self._session_store.session_key(session_id))
+            ended = [record for old in surplus if (record := self._end_for_limit(old.key)) is not None]
+        except Exception:
+            self._session_store.end(session_id)  # else a login that was refused would count among them
+            raise
+        return len(ended)
+
+    def _end_for_limit(self, session_key: str) -> SessionRecord | None:
+        record = self._session_store.end_by_key(session_key)
+        if record is not None:
+            audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="session_limit")
+        return record
 
     def _needs_page(self, return_to: str) -> bool:
         """Tells whether the address must see the session at once, on the very redirect that comes from elsewhere.

@@ -48,8 +48,7 @@ UNBUILT = (
     Unbuilt(SETTINGS, "keys.rotate_after_days", *only(30)),
     Unbuilt(SETTINGS, "keys.publish_ahead_seconds", *only(3600)),
     Unbuilt(SETTINGS, "keys.retire_after_days", *only(60)),
-    # sessions and limits
-    Unbuilt(SETTINGS, "session.max_per_user", *only(0)),
+    # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
     # several origins and files of our own

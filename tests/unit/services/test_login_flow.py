@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.core.errors import (
@@ -12,6 +14,7 @@ from app.core.errors import (
     UnsafeReturnToError,
 )
 from app.services.login_attempts import LIFETIME_SECONDS
+from app.services.session_store import SessionRecord
 from tests.unit.core.builders import build_route
 from tests.unit.services.flow_world import ORIGIN, World, world
 
@@ -203,3 +206,67 @@ def test_no_secret_is_in_a_repr(world: World) -> None:
     ]
     text = f"{claimed!r}{done!r}"
     assert not [secret for secret in secrets if secret in text]
+
+
+# session.max_per_user
+
+
+def test_a_login_beyond_the_limit_ends_the_oldest_session_and_tells_the_trail(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.build(session={"max_per_user": 2})
+    first = world.log_in()
+    world.now += 1
+    second = world.log_in()
+    assert (first.ended_by_limit, second.ended_by_limit) == (0, 0)
+    world.now += 1
+    capfd.readouterr()
+    third = world.log_in()
+    assert third.ended_by_limit == 1
+    assert world.session_store.find(first.session_id) is None
+    assert world.token_store.find(world.session_store.session_key(first.session_id)) is None
+    assert world.session_store.find(second.session_id) is not None
+    assert world.session_store.find(third.session_id) is not None
+    [ended] = [line for line in capfd.readouterr().out.splitlines() if '"session.ended"' in line]
+    assert json.loads(ended)["reason"] == "session_limit"
+    assert json.loads(ended)["session"] == first.record.reference
+    assert world.idp.revoked == []
+
+
+def test_a_session_that_the_login_replaces_does_not_count(world: World) -> None:
+    world.build(session={"max_per_user": 2})
+    first, second = world.log_in(), world.log_in()
+    third = world.finish(*world.begin(), presented_session_id=second.session_id)
+    assert (third.ended_sessions, third.ended_by_limit) == (1, 0)
+    assert world.session_store.find(first.session_id) is not None
+
+
+def test_a_login_that_fails_ends_no_other_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.build(session={"max_per_user": 1})
+    first = world.log_in()
+    monkeypatch.setattr(world.token_store, "save", lambda *_: False)
+    with pytest.raises(LoginFailedError):
+        world.log_in()
+    assert world.session_store.find(first.session_id) is not None
+
+
+def test_a_login_whose_limit_cannot_be_kept_leaves_no_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.build(session={"max_per_user": 1})
+    first = world.log_in()
+    first_key = world.session_store.session_key(first.session_id)
+    really_end = world.session_store.end_by_key
+
+    def end(key: str) -> SessionRecord | None:
+        if key == first_key:
+            raise StoreUnavailableError
+        return really_end(key)
+
+    monkeypatch.setattr(world.session_store, "end_by_key", end)
+    with pytest.raises(StoreUnavailableError):
+        world.log_in()
+    assert world.session_store.find_keys_of_user("alice") == {first_key}
+
+
+def test_without_a_limit_sessions_add_up(world: World) -> None:
+    logins = [world.log_in() for _ in range(5)]
+    assert all(world.session_store.find(login.session_id) for login in logins)

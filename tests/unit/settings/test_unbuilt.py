@@ -24,7 +24,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("settings", "keys.rotate_after_days", 7),
     ("settings", "keys.publish_ahead_seconds", 60),
     ("settings", "keys.retire_after_days", 90),
-    ("settings", "session.max_per_user", 3),
     ("settings", "limits.per_address", "100/minute"),
     ("settings", "server.allowed_hosts", ["https://b.example.com"]),
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
