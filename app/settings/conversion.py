@@ -60,7 +60,9 @@ def build_route_table(draft: Draft, services: dict[str, Service]) -> tuple[Route
             if conflict.other is not None:
                 line = draft.findings.sources[ROUTES].locate(("routes", places[id(conflict.other)], "path"))[1]
                 wanted = (
-                    f"a path that does not tie with {conflict.other.path} (line {line}): "
+                    f"another path: this one is already at line {line}"
+                    if conflict.other.path == conflict.route.path
+                    else f"a path that does not tie with {conflict.other.path} (line {line}): "
                     "of two routes for one path, one must be more specific"
                 )
             findings.append(draft.in_routes("routes", places[id(conflict.route)], "path", wanted=wanted))

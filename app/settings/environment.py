@@ -78,7 +78,8 @@ def _find_meant_name(name: str, known: Mapping[str, Key]) -> str:
             return f"{candidate}: two underscores between section and key, capitals"
     close = difflib.get_close_matches(name.upper(), _narrow(name, known), n=1, cutoff=0.8)
     if close:
-        return f"a known name; did you mean {close[0]}?"
+        meant = f"{close[0]}__<KEY>" if known[close[0]].is_section else close[0]
+        return f"a known name; did you mean {meant}?"
     return "the name of a known setting: BFF_<SECTION>__<KEY>" if "__" in name else ""
 
 

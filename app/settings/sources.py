@@ -81,7 +81,7 @@ def read_document(path: Path) -> YamlDocument:
     try:
         document = parse_yaml_document(text)
     except YamlSyntaxError as error:
-        raise UnusableFileError(error.line, "something else", error.problem) from error
+        raise UnusableFileError(error.line, error.found, error.problem) from error
     if document.value is not None and not isinstance(document.value, dict):
         raise UnusableFileError(1, "something else", "keys and values at the top of the file")
     return document

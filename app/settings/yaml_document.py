@@ -27,10 +27,11 @@ _TEXT_TAGS = frozenset(_PLAIN_TAG + name for name in ("str", "timestamp"))
 class YamlSyntaxError(Exception):
     """The text is not YAML that is accepted here. The sentence never repeats the text: it may be a secret."""
 
-    def __init__(self, line: int, problem: str) -> None:
+    def __init__(self, line: int, problem: str, found: str = "something else") -> None:
         super().__init__(problem)
         self.line = line
         self.problem = problem
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ def parse_yaml_document(text: str) -> YamlDocument:
         value = builder.build(node, ()) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "character '\\t'" in (error.problem or "") and mark:
+            raise YamlSyntaxError(mark.line + 1, "spaces: YAML takes no tabs between them", "a tab") from None
         raise YamlSyntaxError(mark.line + 1 if mark else 1, f"YAML that can be read: {_tell_problem(error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -10,10 +10,12 @@ from app.core.redis_address import RedisUrlError, parse_redis_url
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
 from app.settings.schema.formats import is_loopback_host
+from app.settings.sources import SETTINGS
 
 MIN_SECRET_LENGTH = 16
 _MIN_DISTINCT_CHARACTERS = 6
 _PLACEHOLDERS = ("changeme", "changethis", "replaceme", "replacewith", "placeholder", "password", "insertyour")
+_REMEDY = "such as `openssl rand -base64 32` makes"
 _PLACEHOLDER_STARTS = ("your", "example", "todo", "xxxx")
 DEVELOPMENT_MARK = "developmentonly"
 """Marks a secret that is good for nothing but a provider on the developer's own machine."""
@@ -23,11 +25,11 @@ def find_weakness(secret: str) -> str:
     """What is wanted instead of this secret; empty: nothing is wrong with it."""
     letters = re.sub(r"[^a-z0-9]", "", secret.lower())
     if len(secret) < MIN_SECRET_LENGTH:
-        return f"at least {MIN_SECRET_LENGTH} random characters"
+        return f"at least {MIN_SECRET_LENGTH} random characters, {_REMEDY}"
     if any(word in letters for word in _PLACEHOLDERS) or letters.startswith(_PLACEHOLDER_STARTS):
-        return "a random secret, not a placeholder from an example"
+        return f"a random secret, {_REMEDY}, not a placeholder from an example"
     if len(set(secret)) < _MIN_DISTINCT_CHARACTERS:
-        return "a random secret"
+        return f"a random secret, {_REMEDY}"
     return ""
 
 
@@ -51,13 +53,24 @@ def _check_client_secret(draft: Draft) -> Iterator[Finding]:
             yield draft.in_settings("oidc", "client_secret", wanted=wanted)
         return
     wanted = find_weakness(secret)
-    if not wanted and DEVELOPMENT_MARK in re.sub(r"[^a-z]", "", secret.lower()) and not _is_on_this_machine(draft):
+    if not wanted and DEVELOPMENT_MARK in re.sub(r"[^a-z]", "", secret.lower()) and not _may_be_on_this_machine(draft):
         wanted = "the client's real secret: this one is for development with a provider on loopback"
     if wanted:
-        yield draft.in_settings("oidc", "client_secret", wanted=wanted)
+        name, wanted = _place(oidc, "client_secret", wanted)
+        yield draft.in_settings("oidc", name, wanted=wanted)
 
 
-def _is_on_this_machine(draft: Draft) -> bool:
+def _place(section: object, name: str, wanted: str) -> tuple[str, str]:
+    """Which of the twins the deployer used, and what is wanted there."""
+    twin = f"{name}_file"
+    if getattr(section, twin, ""):
+        return twin, f"a file that holds {wanted}"
+    return name, f"{wanted}; or {twin} with the name of a file that holds it"
+
+
+def _may_be_on_this_machine(draft: Draft) -> bool:
+    if draft.findings.has(SETTINGS, ("environment",)):
+        return True
     host = urlsplit(draft.settings.oidc.issuer).hostname or ""
     return draft.settings.environment == "development" and is_loopback_host(host)
 
@@ -67,7 +80,8 @@ def check_other_secrets(draft: Draft) -> Iterator[Finding]:
     for index, idp in enumerate(draft.idps.idps):
         secret = idp.client_secret.get_secret_value()
         if secret and (wanted := find_weakness(secret)):
-            yield draft.in_idps("idps", index, "client_secret", wanted=wanted)
+            name, wanted = _place(idp, "client_secret", wanted)
+            yield draft.in_idps("idps", index, name, wanted=wanted)
     if draft.settings.session.store == "redis":
         yield from _check_redis(draft)
 
@@ -86,7 +100,8 @@ def _check_decision_point(draft: Draft) -> Iterator[Finding]:
         if not text:
             yield draft.in_pdp("connection", name, wanted=f"a value: connection.auth {connection.auth} needs it")
         elif is_secret and (wanted := find_weakness(text)):
-            yield draft.in_pdp("connection", name, wanted=wanted)
+            key, wanted = _place(connection, name, wanted)
+            yield draft.in_pdp("connection", key, wanted=wanted)
 
 
 def _check_redis(draft: Draft) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from app.core.cookies import is_own_cookie_name
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
 from app.settings.schema.formats import is_loopback_host
+from app.settings.sources import SETTINGS
 from app.settings.yaml_document import KeyPath
 
 
@@ -19,6 +20,8 @@ def check_deployment(draft: Draft) -> Iterator[Finding]:
 
 def _check_schemes(draft: Draft) -> Iterator[Finding]:
     """Plain http shows cookies and codes to the network; only a developer's own machine is exempt."""
+    if draft.findings.has(SETTINGS, ("environment",)):
+        return  # which rule holds is not known
     server = draft.settings.server
     urls: list[tuple[KeyPath, str]] = [
         (("server", "public_url"), server.public_url),

@@ -51,6 +51,7 @@ def test_a_key_wins_over_its_section(folder: ConfigFolder) -> None:
         ("BFF_OIDC__CLIENTID", "BFF_OIDC__CLIENT_ID"),
         ("BFF_OIDC__client_id", "BFF_OIDC__CLIENT_ID"),
         ("BFF_ENVIROMENT", "BFF_ENVIRONMENT"),
+        ("BFF_SESION", "BFF_SESSION__<KEY>"),
         ("BFF_NOTHING__AT_ALL", "known"),
         ("BFF_FRONTENDS__0__HOST", "known"),
     ],

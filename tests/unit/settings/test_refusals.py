@@ -211,7 +211,32 @@ def test_equal_paths_are_refused_with_both_lines(folder: ConfigFolder) -> None:
     )
     fault = folder.find_fault()
     assert (fault.line, fault.key) == (4, "routes[1].path")
-    assert "line 3" in fault.wanted
+    assert fault.wanted == "another path: this one is already at line 3"
+
+
+def test_a_tab_is_called_a_tab(folder: ConfigFolder) -> None:
+    folder.texts["settings.yaml"] = "server:\n\tpublic_url: https://app.example.com\n"
+    fault = folder.find_fault()
+    assert (fault.place, fault.found) == ("settings.yaml:2", "a tab")
+    assert "spaces" in fault.wanted
+
+
+@pytest.mark.parametrize(
+    "secret", [GOOD_SECRET, "development-only-client-secret"], ids=["real-secret", "development-secret"]
+)
+def test_an_environment_that_is_not_known_draws_no_complaints_of_production(folder: ConfigFolder, secret: str) -> None:
+    folder.change("environment", "prod")
+    folder.change("server.public_url", "http://localhost:8000")
+    folder.change("oidc.issuer", "http://localhost:8080")
+    folder.change("oidc.client_secret", secret)
+    assert folder.find_fault().key == "environment"
+
+
+def test_a_weak_secret_is_told_with_the_file_it_may_be_in_and_how_to_make_a_better_one(folder: ConfigFolder) -> None:
+    folder.change("oidc.client_secret", "short-secret")
+    wanted = folder.find_fault().wanted
+    assert "client_secret_file" in wanted
+    assert "openssl rand -base64 32" in wanted
 
 
 def test_tied_paths_are_refused(folder: ConfigFolder) -> None:

@@ -86,7 +86,7 @@ def test_a_weak_secret_in_a_file_is_as_weak(folder: ConfigFolder, tmp_path: Path
     folder.change("oidc.client_secret", None)
     folder.change("oidc.client_secret_file", str(tmp_path / "secret"))
     fault = folder.find_fault()
-    assert fault.key == "oidc.client_secret"
+    assert (fault.key, fault.line is not None) == ("oidc.client_secret_file", True)
     assert "changeme" not in str(fault)
 
 
