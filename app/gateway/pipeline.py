@@ -31,7 +31,6 @@ from app.core.errors import (
     NotAuthenticatedError,
     RouteNotFoundError,
     SessionExpiredError,
-    UnknownHostError,
     UnmappedError,
 )
 from app.core.headers import (
@@ -135,8 +134,7 @@ class Pipeline:
 
     def _read_target(self, call: Call) -> RequestTarget:
         check_unrepeated_headers(call.headers)
-        if (call.headers.get("host") or "").lower() not in self._policy.own_hosts:
-            raise UnknownHostError
+        self._policy.check_host(call.headers.get("host") or "")
         call.target = parse_request_target(call.request.raw_target)
         return call.target
 

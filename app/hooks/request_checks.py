@@ -13,7 +13,6 @@ from app.core.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
     RouteNotFoundError,
-    UnknownHostError,
 )
 from app.core.own_endpoints import OWN_ENDPOINTS
 from app.core.request_target import parse_request_target
@@ -49,12 +48,6 @@ def find_own_methods(path: str) -> frozenset[str]:
     if path.startswith("/api/me/sessions/"):
         return OWN_ENDPOINTS["/api/me/sessions/{id}"]
     return OWN_ENDPOINTS.get(path, frozenset())
-
-
-def check_host(host: str, own_hosts: frozenset[str]) -> None:
-    """Raises `UnknownHostError` unless the call is addressed to `public_url`: pages of another name are not ours."""
-    if host.lower() not in own_hosts:
-        raise UnknownHostError
 
 
 def check_target(raw_target: str) -> None:

@@ -22,7 +22,6 @@ from app.gateway.policy import GatewayPolicy
 from app.hooks.listener import build_internal_listener
 from app.hooks.request_checks import (
     PROXY_BLUEPRINT,
-    check_host,
     check_method,
     check_target,
     get_raw_path,
@@ -93,7 +92,7 @@ class OwnCalls:
         self.get_current()
         # In the pipeline's order, so that a hidden path is refused for the same reasons as one that is not there.
         if not (g.bff_internal or path in _ANY_HOST_PATHS):
-            check_host(request.headers.get("Host", ""), self._policy.own_hosts)
+            self._policy.check_host(request.headers.get("Host", ""))
         check_target(get_raw_target(request.environ))
         if is_admin_path(path) and not g.bff_internal:
             raise RouteNotFoundError
