@@ -36,6 +36,9 @@ SESSIONS_ENDED = Metric("bff_sessions_ended_total", "counter", "Sessions that we
 TOKEN_REFRESHES = Metric(
     "bff_token_refreshes_total", "counter", "Attempts to refresh or exchange a user's token.", ("outcome",)
 )
+BACKGROUND_RENEWALS = Metric(
+    "bff_background_renewals_total", "counter", "Sessions whose tokens the background took care of.", ("outcome",)
+)
 ACCESS_RECORDS_DROPPED = Metric(
     "bff_access_records_dropped_total", "counter", "Log lines lost because nobody read stdout."
 )
@@ -51,6 +54,7 @@ ALL_METRICS = (
     LOGOUTS,
     SESSIONS_ENDED,
     TOKEN_REFRESHES,
+    BACKGROUND_RENEWALS,
     ACCESS_RECORDS_DROPPED,
     STORE_ERRORS,
     CALLS_IN_PROGRESS,
@@ -95,6 +99,10 @@ class Metrics:
     def count_token_refresh(self, outcome: str) -> None:
         """`outcome`: completed, failed (the provider could not answer), refused, or ended (and with it the session)."""
         self._cells.add(TOKEN_REFRESHES, (outcome,))
+
+    def count_background_renewal(self, outcome: str) -> None:
+        """`outcome`: done, dropped (nothing to renew any more) or failed (tried again later)."""
+        self._cells.add(BACKGROUND_RENEWALS, (outcome,))
 
     def count_access_record_dropped(self) -> None:
         self._cells.add(ACCESS_RECORDS_DROPPED)

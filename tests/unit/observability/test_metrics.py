@@ -52,6 +52,8 @@ def test_every_count_has_its_metric(counted: Metrics) -> None:
     counted.count_login("completed")
     counted.count_logout()
     counted.count_session_ended("logout")
+    counted.count_token_refresh("completed")
+    counted.count_background_renewal("done")
     counted.count_access_record_dropped()
     counted.count_store_error()
     counted.start_call()
@@ -64,6 +66,8 @@ def test_every_count_has_its_metric(counted: Metrics) -> None:
     assert numbers["bff_logins_total outcome=completed"] == 1
     assert numbers["bff_logouts_total"] == 1
     assert numbers["bff_sessions_ended_total reason=logout"] == 1
+    assert numbers["bff_token_refreshes_total outcome=completed"] == 1
+    assert numbers["bff_background_renewals_total outcome=done"] == 1
     assert numbers["bff_access_records_dropped_total"] == 1
     assert numbers["bff_store_errors_total"] == 1
     assert numbers["bff_calls_in_progress"] == 1
