@@ -32,11 +32,11 @@ def carry(path: str) -> Response:
     g.bff_proxied = True
     services = current_app.extensions["bff"]
     environ = request.environ
-    proxy_request = build_proxy_request(
-        environ, body_timeout_seconds=services.configuration.settings.server.body_timeout_seconds
-    )
+    timeout_seconds = services.configuration.settings.server.body_timeout_seconds
+    proxy_request = build_proxy_request(environ, body_timeout_seconds=timeout_seconds)
     answer = services.pipeline.handle(proxy_request)
-    return _build_flask_response(answer, WsgiAnswer(answer, environ.get("gunicorn.socket"), proxy_request.method))
+    body = WsgiAnswer(answer, environ.get("gunicorn.socket"), proxy_request.method, timeout_seconds)
+    return _build_flask_response(answer, body)
 
 
 def _build_flask_response(answer: ProxyResponse, body: WsgiAnswer) -> Response:

@@ -12,6 +12,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Network = IPv4Network | IPv6Network
 
+UNIX_PEER = "unix"
+MOST_HOPS = 32
+"""No chain of proxies is longer; what stands further left is not looked at."""
+
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
 
@@ -31,18 +35,28 @@ def build_forwarded_for(peer: str, forwarded_for: Sequence[str], trusted_network
 
 
 def list_trusted_hops(peer: str, forwarded_for: Sequence[str], trusted_networks: Sequence[Network]) -> list[str]:
-    """Returns the addresses that can be believed, the client's first and the peer's last."""
-    hops = [peer]
-    if not trusted_networks or not forwarded_for:
-        return hops
-    address = _find_address(peer)
-    for entry in reversed(",".join(forwarded_for).split(",")):
-        if address is None or not any(address in network for network in trusted_networks):
+    """Returns the addresses that can be believed, the client's first and the peer's last.
+
+    A peer without an address came over a Unix socket: who may connect there is decided by the file's permissions, so it
+    is the edge, and is believed. It does not appear in the list unless there is nothing else.
+    """
+    if peer and (not trusted_networks or not forwarded_for):
+        return [peer]
+    hops = [peer] if peer else []
+    address = _find_address(peer) if peer else None
+    is_trusted = not peer or _is_trusted(address, trusted_networks)
+    entries = ",".join(forwarded_for).rsplit(",", MOST_HOPS)[-MOST_HOPS:]
+    for entry in reversed(entries):
+        address = _find_address(entry.strip(" \t")) if is_trusted else None
+        if address is None:
             break
-        address = _find_address(entry.strip(" \t"))
-        if address is not None:
-            hops.insert(0, str(address))
-    return hops
+        hops.append(str(address))
+        is_trusted = _is_trusted(address, trusted_networks)
+    return hops[::-1] or [UNIX_PEER]
+
+
+def _is_trusted(address: IPv4Address | IPv6Address | None, trusted_networks: Sequence[Network]) -> bool:
+    return address is not None and any(address in network for network in trusted_networks)
 
 
 def _find_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -26,6 +26,8 @@ _EXPOSED_HEADERS = "X-BFF-Error, X-Correlation-ID, Retry-After, Location, ETag, 
 _PREFLIGHT_MAX_AGE_SECONDS = 600
 _HEADER_NAME_LIST = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _QUALITY = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+_LONGEST_ACCEPT = 2048
+"""Browsers send about 150 characters."""
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
@@ -64,6 +66,8 @@ def prefers_html(accept: str) -> bool:
 
     A wildcard names nothing, so `*/*` is not HTML. A malformed quality value counts as 0.
     """
+    if len(accept) > _LONGEST_ACCEPT:
+        return False
     html = json = other = 0.0
     for media_range in accept.split(","):
         media_type, *parameters = (part.strip(" \t") for part in media_range.split(";"))

@@ -23,6 +23,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
 _PLAIN_IDENTIFIER = re.compile(r"[!-$&-~]+")
 _VISIBLE_ASCII_BUT_PERCENT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_LONGEST_REMEMBERED = 128
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -45,6 +46,11 @@ _OURS = frozenset(
         "remote-user",
         "x-remote-user",
         "x-csrf-token",
+        "proxy",  # CGI makes HTTP_PROXY of it (httpoxy, CVE-2016-5385)
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
     }
 )
 _OUR_PREFIXES = ("x-forwarded-", "x-http-method", "x-auth-request-")
@@ -58,6 +64,10 @@ _NEVER_FROM_BACKEND = _HOP_BY_HOP | frozenset(
         "x-content-type-options",
         "clear-site-data",
         "service-worker-allowed",
+        "alt-svc",  # this and the next three speak for the whole origin, which one backend is not
+        "nel",
+        "report-to",
+        "reporting-endpoints",
         "date",
         "server",
     }
@@ -246,7 +256,10 @@ def _build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
 
 def _drop_nominated(lines: list[tuple[str, str]], connection_lines: list[str]) -> list[tuple[str, str]]:
     """Drops what `Connection` declares as meant for one hop only (RFC 9110 §7.6.1)."""
-    nominated = _parse_connection(",".join(connection_lines))
+    value = ",".join(connection_lines)
+    # Only what is short is remembered: what a client makes up must not stay in memory.
+    parse = _parse_connection if len(value) <= _LONGEST_REMEMBERED else _parse_connection.__wrapped__
+    nominated = parse(value)
     return [line for line in lines if line[0].lower() not in nominated] if nominated else lines
 
 

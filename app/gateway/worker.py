@@ -11,6 +11,7 @@ import secrets
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ gunicorn.http.wsgi.SERVER = "bff"
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
+MOST_HEAD_BYTES = 64 * 1024
+LEAST_BYTES_A_SECOND = 1024
 _SEND_SECONDS = 2.0
 
 log = logs.get_logger(__name__)
@@ -96,16 +99,26 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._local.connection.request = req
         # WSGI joins repeated lines with commas; here they can still be told apart.
         check_unrepeated_headers(HeaderView(req.headers))
+        check_head_size(req)
+        body_timeout_seconds = self.services.configuration.settings.server.body_timeout_seconds
+        req.unreader.sock = PacedSocket(sock, body_timeout_seconds, time.monotonic)
         try:
-            # Not GeventWorker's: it swallows the kill at `graceful_timeout` and goes on to wait for a next request.
-            AsyncWorker.handle_request(self, listener_name, req, sock, addr)
-        except (gevent.GreenletExit, SystemExit):
+            self._carry(listener_name, req, sock, addr)
+        except (gevent.GreenletExit, SystemExit, TimeoutError):
+            # TimeoutError: the client took nothing of its answer for too long (`WsgiAnswer`).
             raise StopIteration from None
         except StopIteration:
             _drop_unread_body(req, sock)
             raise
         if not _drop_unread_body(req, sock):
             raise StopIteration
+
+    def _carry(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        try:
+            # Not GeventWorker's: it swallows the kill at `graceful_timeout` and goes on to wait for a next request.
+            AsyncWorker.handle_request(self, listener_name, req, sock, addr)
+        finally:
+            req.unreader.sock = sock
 
     def wait_for_head(self, connection: _Connection) -> None:
         """Waits for the first byte of a request; raises `StopIteration`, which ends the connection, when none comes."""
@@ -177,6 +190,39 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         )
 
 
+class PacedSocket:
+    """The client's socket while a request body is read: a body that comes too slowly ends in `TimeoutError`.
+
+    Silence is bounded, and so is the whole time spent waiting for the client: `patience_seconds`, and a second more for
+    each KiB that came. Time in which nobody wanted to read (a slow backend) does not count.
+    """
+
+    def __init__(self, sock: Any, patience_seconds: float, monotonic: Callable[[], float]) -> None:
+        self._sock = sock
+        self._patience_seconds = patience_seconds
+        self._monotonic = monotonic
+        self._waited_seconds = 0.0
+        self._received_bytes = 0
+
+    def recv(self, max_bytes: int) -> bytes:
+        allowed_seconds = self._patience_seconds + self._received_bytes / LEAST_BYTES_A_SECOND
+        left_seconds = allowed_seconds - self._waited_seconds
+        if left_seconds <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(left_seconds, self._patience_seconds))
+        began_at = self._monotonic()
+        try:
+            received: bytes = self._sock.recv(max_bytes)
+        finally:
+            self._waited_seconds += self._monotonic() - began_at
+            _restore_blocking(self._sock)
+        self._received_bytes += len(received)
+        return received
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
 class _HeadWait:
     """A context that waits for a head's first byte and then bounds how long the rest of the head may take."""
 
@@ -195,6 +241,12 @@ class _HeadWait:
     ) -> bool:
         self._timeout.close()
         return error is self._timeout
+
+
+def check_head_size(req: Any) -> None:
+    """gunicorn bounds each line and their number; together they could still be 800 KB, all of it work for us."""
+    if sum(len(name) + len(value) for name, value in req.headers) > MOST_HEAD_BYTES:
+        raise parse_errors.LimitRequestHeaders("limit request headers")
 
 
 def build_refusal(exc: BaseException) -> BffError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from app.core.errors import BadRequestError, InternalError
@@ -17,6 +18,8 @@ from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
 from app.services.upstream_client import UpstreamBrokenOffError
 
 Environ = Mapping[str, Any]
+
+SLICE_BYTES = 128 * 1024
 
 
 class _Readable(Protocol):
@@ -93,9 +96,12 @@ def build_header_lines(environ: Environ) -> HeaderLines:
 
 def _open_body(environ: Environ, silence_seconds: float) -> WsgiBody | None:
     declared = environ.get("CONTENT_LENGTH") or ""
-    is_chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if is_chunked:
+    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip(" \t").lower()
+    if coding == "chunked":
         length = None
+    elif coding:
+        # The server takes the chunks away and leaves what is in them as it is (RFC 9112 §6.1).
+        raise BadRequestError("Only the transfer coding chunked is understood.")
     elif declared.isascii() and declared.isdigit():
         length = int(declared)
     elif declared:
@@ -114,9 +120,13 @@ class WsgiAnswer:
     final chunk nor a next answer follows. A server that gives no access to the socket hears of it by the exception.
     """
 
-    def __init__(self, response: ProxyResponse, client_socket: socket.socket | None, method: str) -> None:
+    def __init__(
+        self, response: ProxyResponse, client_socket: socket.socket | None, method: str, stall_seconds: float
+    ) -> None:
+        """`stall_seconds`: how long the client may take to accept `SLICE_BYTES`."""
         self._response = response
         self._socket = client_socket
+        self._stall_seconds = stall_seconds
         self._is_head = method == "HEAD"
         self._watch: ClientWatch | None = None
 
@@ -127,15 +137,29 @@ class WsgiAnswer:
         try:
             for piece in self._response.body:
                 if not self._is_head:
-                    yield piece
+                    yield from self._hand_over(piece)
         except UpstreamBrokenOffError:
             if self._socket is None:
                 raise
             _shut(self._socket)
 
+    def _hand_over(self, piece: bytes) -> Iterator[bytes]:
+        """Gives the server a slice at a time, each to be written within the time limit: who never reads does not hold
+        a connection to the backend for ever."""
+        if self._socket is not None:
+            self._socket.settimeout(self._stall_seconds)
+        if len(piece) <= SLICE_BYTES:
+            yield piece
+        else:
+            for start in range(0, len(piece), SLICE_BYTES):
+                yield piece[start : start + SLICE_BYTES]
+
     def close(self) -> None:
         if self._watch is not None:
             self._watch.stop()
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.settimeout(None)
         self._response.close()
 
 

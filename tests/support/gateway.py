@@ -173,6 +173,7 @@ ANSWERS: dict[bytes, bytes] = {
     b"/v1/hostile-headers": (
         b"HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nX-BFF-Error: fake\r\n"
         b'WWW-Authenticate: Basic\r\nClear-Site-Data: "*"\r\nService-Worker-Allowed: /\r\n'
+        b'Alt-Svc: h3=":443"\r\nNEL: {}\r\nReport-To: {}\r\nReporting-Endpoints: x="/x"\r\n'
         b"Access-Control-Allow-Origin: *\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\n" + COOKIES + b"\r\nno"
     ),
     b"/shared/cookies": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + COOKIES + b"\r\nok",

@@ -45,7 +45,12 @@ TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
             "::ffff:10.0.0.1", ["203.0.113.9"], "203.0.113.9", "203.0.113.9, ::ffff:10.0.0.1", id="mapped-peer"
         ),
         pytest.param("10.0.0.1", ["::ffff:10.0.0.2"], "10.0.0.2", "10.0.0.2, 10.0.0.1", id="mapped-entry"),
-        pytest.param("", ["203.0.113.9"], "", "", id="unix-socket"),
+        pytest.param("", ["203.0.113.9"], "203.0.113.9", "203.0.113.9", id="unix-socket"),
+        pytest.param("", ["1.1.1.1, 203.0.113.9, 10.0.0.2"], "203.0.113.9", "203.0.113.9, 10.0.0.2", id="unix-chain"),
+        pytest.param("", [], "unix", "unix", id="unix-socket-without-a-list"),
+        pytest.param(
+            "10.0.0.1", ["10.0.0.2," * 900 + "10.0.0.2"] * 90, "10.0.0.2", "10.0.0.2, " * 32 + "10.0.0.1", id="bomb"
+        ),
     ],
 )
 def test_the_client_is_the_right_most_address_that_no_trusted_proxy_has(
