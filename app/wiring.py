@@ -21,12 +21,15 @@ from app.services.key_store import KeyStore, load_or_create_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
 from app.services.oidc_client import OidcClient
+from app.services.own_sessions import OwnSessions
+from app.services.refresh_agenda import RefreshAgenda
 from app.services.session_store import SessionStore
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
 from app.services.state_store import StateStore
 from app.services.state_store.factory import build_state_store
 from app.services.token_provider import TokenProvider
+from app.services.token_refresher import TokenRefresher
 from app.services.token_store import TokenStore
 from app.services.upstream_client import UpstreamClient
 from app.settings import Configuration, Settings
@@ -45,10 +48,12 @@ class Services:
     oidc_client: OidcClient
     login_flow: LoginFlow
     logout_flow: LogoutFlow
+    own_sessions: OwnSessions
     token_provider: TokenProvider
     upstream_client: UpstreamClient
     pipeline: Pipeline
     housekeeping: Housekeeping
+    token_refresher: TokenRefresher
     metrics: Metrics
     clock: Callable[[], float]
 
@@ -78,6 +83,14 @@ def build_services(
         clock=clock,
         allow_http=settings.environment == "development",
     )
+    refresh_agenda = RefreshAgenda(
+        state_store,
+        refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
+        interval_seconds=settings.tokens.sweep_interval_seconds,
+        # Longer than a renewal that waits for another worker's and then has to be done after all.
+        lease_seconds=settings.oidc.timeout_seconds * 8 + 30,
+        clock=clock,
+    )
     session_tokens = SessionTokens(
         oidc_client=oidc_client,
         session_store=session_store,
@@ -86,6 +99,7 @@ def build_services(
         refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
         idp_timeout_seconds=settings.oidc.timeout_seconds,
         count_refresh=metrics.count_token_refresh,
+        schedule=refresh_agenda.schedule,
         clock=clock,
     )
     token_provider = TokenProvider(
@@ -113,6 +127,7 @@ def build_services(
             key_ring=key_ring,
             session_store=session_store,
             token_store=token_store,
+            note_tokens=session_tokens.note_renewal,
             clock=clock,
         ),
         logout_flow=LogoutFlow(
@@ -123,6 +138,7 @@ def build_services(
             session_store=session_store,
             token_store=token_store,
         ),
+        own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,
         upstream_client=upstream_client,
         pipeline=Pipeline(
@@ -136,6 +152,13 @@ def build_services(
             monotonic=monotonic,
         ),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
+        token_refresher=TokenRefresher(
+            refresh_agenda,
+            renew=session_tokens.renew_due,
+            is_worth_renewing=lambda session_key: session_store.find_by_key(session_key) is not None,
+            count=metrics.count_background_renewal,
+            renew_service_tokens=token_provider.renew_service_tokens,
+        ),
         metrics=metrics,
         clock=clock,
     )

@@ -24,6 +24,7 @@ from app.services.oidc_client import OidcClient
 from app.services.return_addresses import check_return_address
 from app.services.session_store import SessionRecord, SessionStore, is_session_id
 from app.services.state_store.interface import StateStore
+from app.services.token_revocation import revoke_tokens
 from app.services.token_store import TokenSet, TokenStore
 from app.settings import Settings
 
@@ -32,7 +33,6 @@ LOGGED_OUT_PATH = "/auth/logged-out"
 TICKET_LIFETIME_SECONDS = 60
 RETURN_LIFETIME_SECONDS = 600
 """How long a user may spend at the provider's logout pages."""
-REVOCATION_SECONDS = 3
 
 Value = TypeVar("Value")
 
@@ -97,7 +97,7 @@ class LogoutFlow:
             audit.record("session.ended", **_describe(record), reason="logout")
         if record is None or tokens is None:
             return LogoutDone(None, checked, had_session)
-        self._revoke(tokens, record)
+        revoke_tokens(self._oidc_client, tokens, record)
         return LogoutDone(self._make_logout_url(tokens, checked), checked, had_session)
 
     def continue_(self, ticket: str) -> str:
@@ -135,14 +135,6 @@ class LogoutFlow:
         except StoreUnavailableError as error:
             _log.warning("logout.deferred", reason=error.internal_reason)
             return None, True
-
-    def _revoke(self, tokens: TokenSet, record: SessionRecord) -> None:
-        """Revokes the refresh token, with which the access token goes at most providers (RFC 7009 §2.1)."""
-        token, hint = tokens.refresh_token, "refresh_token"
-        if token is None:
-            token, hint = tokens.access_token, "access_token"
-        if self._oidc_client.revoke(token, hint, total_seconds=REVOCATION_SECONDS):
-            audit.record("token.revoked", **_describe(record), token_type=hint)
 
     def _make_logout_url(self, tokens: TokenSet, return_to: str) -> str | None:
         ticket = make_secret()

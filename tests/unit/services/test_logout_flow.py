@@ -70,7 +70,7 @@ def test_the_way_back_is_kept_for_as_long_as_the_providers_pages_may_take(world:
 
 
 def test_l15_a_provider_that_stalls_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.logout_flow.REVOCATION_SECONDS", 0.2)
+    monkeypatch.setattr("app.services.token_revocation.REVOCATION_SECONDS", 0.2)
     done = world.log_in()
     world.idp.may_answer.clear()
     assert world.logout_flow.end(done.session_id).logout_url is not None
