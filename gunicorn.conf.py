@@ -160,8 +160,13 @@ def refuse_faulty_reloads(server):
     server.reload = reload_if_faultless
 
 
-def worker_exit(_server, _worker):
+def worker_exit(_server, worker):
     """Runs in the worker, last of all."""
+    extensions = getattr(worker.wsgi, "extensions", None)  # a worker that did not boot has none
+    if extensions:
+        services = extensions["bff"]
+        services.token_refresher.stop(timeout_seconds=2.0)
+        services.state_store.close()
     access.stop(timeout_seconds=2.0)
 
 

@@ -91,13 +91,16 @@ class LoginFlow:
         key_ring: KeyRing,
         session_store: SessionStore,
         token_store: TokenStore,
+        note_tokens: Callable[[str, TokenSet], None],
         clock: Callable[[], float],
     ) -> None:
+        """`note_tokens(session_key, tokens)` is told of the tokens of each new session."""
         self._configuration = configuration
         self._settings = configuration.settings
         self._oidc_client = oidc_client
         self._session_store = session_store
         self._token_store = token_store
+        self._note_tokens = note_tokens
         self._clock = clock
         self._session_limit = SessionLimit(state_store, session_store, max_per_user=self._settings.session.max_per_user)
         self._attempts = LoginAttemptStore(state_store, key_ring)
@@ -245,13 +248,15 @@ class LoginFlow:
     def _save_tokens(self, session_id: str, tokens: TokenSet) -> None:
         """Keeps the tokens beside the session; a session that cannot have its tokens is not left behind."""
         lifetime = self._settings.session.absolute_timeout_seconds
+        session_key = self._session_store.session_key(session_id)
         try:
-            saved = self._token_store.save(self._session_store.session_key(session_id), tokens, lifetime)
+            saved = self._token_store.save(session_key, tokens, lifetime)
         except Exception:
             self._session_store.end(session_id)
             raise
         if not saved:
             raise LoginFailedError(internal_reason="the session was ended while its login was under way")
+        self._note_tokens(session_key, tokens)
 
     def _end_surplus(self, turn: LoginTurn, session_id: str) -> int:
         """Ends the user's oldest sessions while there are more than may be; returns how many.

@@ -175,3 +175,33 @@ def test_a_worker_killed_in_the_middle_of_a_refresh_keeps_nobody_waiting_for_its
     finally:
         bff.stop()
         op.stop()
+
+
+def test_tokens_are_renewed_in_the_background_before_any_call_wants_them(tmp_path: Path) -> None:
+    op = start_op(tmp_path, OP_TTL_AT="12")
+    port = free_port()
+    bff = start_bff(
+        tmp_path / "bff",
+        issuer=op.issuer,
+        client=op.register_client(f"http://localhost:{port}"),
+        backend_url=op.issuer,
+        port=port,
+        workers=2,
+        settings={"tokens": {"refresh_ahead_seconds": 9, "sweep_interval_seconds": 1}},
+    )
+    try:
+        browser = BrowserClient(bff.origin)
+        browser.log_in("alice")
+        before = open_tokens(bff).find(get_session_key(browser))
+        assert before is not None
+
+        def is_renewed() -> bool:
+            now = open_tokens(bff).find(get_session_key(browser))
+            return now is not None and now.access_token != before.access_token
+
+        wait_until(is_renewed, timeout_seconds=30, what="a renewal that no call asked for")
+        refused = [event for event in op.events("grant.error") if event["grant_type"] == "refresh_token"]
+        assert refused == []
+    finally:
+        bff.stop()
+        op.stop()

@@ -62,6 +62,7 @@ class World:
         self.session_store = SessionStore(self.state_store, settings=settings.session, clock=self.clock)
         self.token_store = TokenStore(self.state_store, self.key_ring, clock=self.clock)
         self.client = OidcClient(settings.oidc, http=ControlHttp(timeout_seconds=5), clock=self.clock, allow_http=False)
+        self.noted: list[str] = []
         self.login_flow = LoginFlow(
             Configuration(settings, {}, RouteTable(self.routes), PdpSettings(), ()),
             oidc_client=self.client,
@@ -69,6 +70,7 @@ class World:
             key_ring=self.key_ring,
             session_store=self.session_store,
             token_store=self.token_store,
+            note_tokens=lambda session_key, _tokens: self.noted.append(session_key),
             clock=self.clock,
         )
         self.logout_flow = LogoutFlow(

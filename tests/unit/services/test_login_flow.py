@@ -37,6 +37,7 @@ def test_a_login_makes_a_session_and_keeps_its_tokens_apart(world: World) -> Non
     assert (tokens.access_token, tokens.refresh_token) == ("token-1", "refresh-1")
     assert tokens.expires_at == world.now + 300
     assert tokens.id_token is not None
+    assert world.noted == [world.session_store.session_key(done.session_id)], "its renewal is planned"
 
 
 def test_what_the_id_token_says_of_the_authentication_is_kept(world: World) -> None:
