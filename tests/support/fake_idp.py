@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -56,7 +56,7 @@ class FakeIdp:
         }
 
     @contextmanager
-    def serve(self) -> Iterator[FakeIdp]:
+    def serve(self) -> Iterator[Self]:
         """Takes the place of the network while the block runs."""
         with responses.RequestsMock(assert_all_requests_are_fired=False) as network:
             discovery = f"{ISSUER}/.well-known/openid-configuration"
