@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from app.observability import audit
 from app.services.key_ring import KeyRing, SealBrokenError
 from app.services.session_store.keys import build_tokens_record_name, build_tombstone_name
 from app.services.session_store.local_copies import LocalCopies
@@ -158,7 +159,9 @@ class TokenStore:
             return StoredTokens(decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens, stored.mark)
         except (SealBrokenError, UnreadableRecordError) as error:
             if self._complaints.is_new(name, str(error)):
-                _log.warning("token_record.unreadable", kind=name.partition(":")[0], reason=str(error))
+                kind = name.partition(":")[0]
+                _log.warning("token_record.unreadable", kind=kind, reason=str(error))
+                audit.record("record.refused", kind=kind, reason=str(error))
             return None
 
 

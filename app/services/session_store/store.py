@@ -15,6 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from app.core.errors import LoginFailedError, StoreUnavailableError
+from app.observability import audit
 from app.services.session_store.keys import (
     build_idp_session_index_name,
     build_session_key,
@@ -201,6 +202,7 @@ class SessionStore:
         except UnreadableRecordError as error:
             if self._complaints.is_new(name):
                 _log.warning("session_record.unreadable", reason=str(error))
+                audit.record("record.refused", kind="session", reason=str(error))
             return None
 
     def _write_last_seen(self, name: str, record: SessionRecord, now: float) -> SessionRecord:

@@ -66,7 +66,9 @@ def test_no_token_is_in_a_repr() -> None:
     assert "secret" not in repr(TOKENS) + str(TOKENS)
 
 
-def test_tokens_of_one_session_do_not_open_as_another_ones(tokens: TokenStore, state: StateStore) -> None:
+def test_tokens_of_one_session_do_not_open_as_another_ones(
+    tokens: TokenStore, state: StateStore, capfd: pytest.CaptureFixture[str]
+) -> None:
     """L24, T22."""
     tokens.save(KEY, TOKENS, 60)
     stored = state.find(f"tokens:{KEY}")
@@ -76,6 +78,7 @@ def test_tokens_of_one_session_do_not_open_as_another_ones(tokens: TokenStore, s
         assert tokens.find(OTHER_KEY) is None
         assert tokens.find(OTHER_KEY) is None
     assert [line["event"] for line in lines] == ["token_record.unreadable"]
+    assert capfd.readouterr().out.count('"record.refused"') == 1
     assert tokens.find(KEY) == TOKENS
 
 

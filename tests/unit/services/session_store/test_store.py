@@ -496,7 +496,7 @@ def test_a_store_that_fails_is_never_an_unknown_session(watched: Watched, watche
 
 
 def test_a_record_of_a_later_version_is_not_used_and_not_destroyed(
-    sessions: SessionStore, state: StateStore, clock: SteppedClock
+    sessions: SessionStore, state: StateStore, clock: SteppedClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session_id, record = sessions.create(build_login())
     name = build_session_record_name(build_session_key(session_id))
@@ -508,6 +508,7 @@ def test_a_record_of_a_later_version_is_not_used_and_not_destroyed(
         assert sessions.find(session_id) is None
         assert sessions.touch(session_id, record) == record
     assert [line["event"] for line in lines] == ["session_record.unreadable"]
+    assert capfd.readouterr().out.count('"record.refused"') == 1
     stored = state.find(name)
     assert stored is not None
     assert stored.value == later
