@@ -59,8 +59,8 @@ class RedisServer:
     def url(self) -> str:
         return f"{'rediss' if self.tls_ca_file else 'redis'}://{self.host_and_port}"
 
-    def start(self) -> None:
-        """Starts it, empty, on the port it always had."""
+    def start(self, ready: Callable[[], bool] | None = None) -> None:
+        """Starts it on the port it always had, with what it saved, if anything; returns once it answers, or `ready`."""
         require_redis_server()
         port_option = "tls-port" if self.tls_ca_file else "port"
         options = {"port": "0", port_option: str(self.port), "dir": str(self.folder), **_DEFAULTS, **self.options}
@@ -69,7 +69,7 @@ class RedisServer:
             self.name,
             ["redis-server", *words],
             log_path=self.folder / "log",
-            ready=lambda _: self.is_answering(),
+            ready=lambda _: (ready or self.is_answering)(),
         )
 
     def admin(self, timeout_seconds: float = 5) -> redis.Redis:
@@ -313,14 +313,14 @@ def _running_sentinel(folder: Path, number: int, primary: RedisServer) -> Iterat
 class _Sentinel(RedisServer):
     """It writes what it learns into its own file."""
 
-    def start(self) -> None:
+    def start(self, ready: Callable[[], bool] | None = None) -> None:
         require_redis_server()
         file = self.folder / "sentinel.conf"
         self.child = start_server(
             self.name,
             ["redis-server", file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"],
             log_path=self.folder / "log",
-            ready=lambda _: self.is_answering(),
+            ready=lambda _: (ready or self.is_answering)(),
         )
 
 

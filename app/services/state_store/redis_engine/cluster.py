@@ -71,6 +71,9 @@ class ClusterServers:
         """Any node will do: the cluster hands every announcement on to all of them."""
         return self._try_each(lambda host: self._nodes.open_wire(host, self._question_seconds))
 
+    def hears_all(self, host: HostAndPort) -> bool:  # noqa: ARG002
+        return True
+
     def close(self) -> None:
         self._is_in_doubt = True
         self._nodes.keep_only(())

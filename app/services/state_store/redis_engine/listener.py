@@ -15,6 +15,7 @@ import structlog
 from app.services.state_store.redis_engine.changes import Changes
 from app.services.state_store.redis_engine.failures import RedirectedError, RedisFailedError, ScriptUnknownError
 from app.services.state_store.redis_engine.frame import HEAD_BYTES
+from app.services.state_store.redis_engine.topology import Topology
 from app.services.state_store.redis_engine.wire import Reply, Wire
 
 _SILENCE_SECONDS = 1.0
@@ -38,8 +39,17 @@ def parse_announcement(announcement: bytes) -> tuple[str, bytes]:
 
 
 class ChangeListener:
-    def __init__(self, open_wire: Callable[[], Wire], channel: str, changes: Changes) -> None:
-        self._open_wire = open_wire
+    def __init__(
+        self,
+        topology: Topology,
+        channel: str,
+        changes: Changes,
+        *,
+        on_hearing: Callable[[], None],
+    ) -> None:
+        """`on_hearing` is called when the connection is there, at first and whenever it was lost. It may not raise."""
+        self._topology = topology
+        self._on_hearing = on_hearing
         self._channel = channel
         self._changes = changes
         self._stopping = threading.Event()
@@ -83,10 +93,12 @@ class ChangeListener:
             self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _listen(self) -> None:
-        wire = self._wire = self._open_wire()
+        wire = self._wire = self._topology.open_listener()
         try:
             self._subscribe(wire)
             while not self._stopping.is_set():
+                if not self._topology.hears_all(wire.host):
+                    raise RedisFailedError(f"another server took over from {wire.host}")
                 if not wire.has_word(_SILENCE_SECONDS):
                     wire.send("PING")
                 self._take_in(wire.read())
@@ -102,6 +114,7 @@ class ChangeListener:
         if self._is_loss_told:
             self._is_loss_told = False
             _log.info("store.changes_heard_again")
+        self._on_hearing()
 
     def _take_in(self, word: Reply) -> None:
         if word[0] == b"message":  # else it is the answer to a PING

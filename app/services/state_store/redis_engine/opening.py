@@ -9,8 +9,9 @@ from app.services.state_store.redis_engine.caller import Budget, RedisCaller
 from app.services.state_store.redis_engine.cluster import ClusterServers
 from app.services.state_store.redis_engine.nodes import Nodes
 from app.services.state_store.redis_engine.replication import Replication
+from app.services.state_store.redis_engine.sentinels import SentinelServers
 from app.services.state_store.redis_engine.store import RedisStateStore
-from app.services.state_store.redis_engine.topology import SentinelServers, SingleServer, Topology
+from app.services.state_store.redis_engine.topology import SingleServer, Topology
 from app.services.state_store.redis_engine.wire import WireOpener, build_tls_context
 from app.settings.schema.session_section import RedisSettings
 

@@ -21,6 +21,7 @@ from app.services.state_store.redis_engine import scripts
 from app.services.state_store.redis_engine.agenda import RedisAgendas
 from app.services.state_store.redis_engine.caller import RedisCaller
 from app.services.state_store.redis_engine.changes import Changes
+from app.services.state_store.redis_engine.data_loss import DataLossWatch
 from app.services.state_store.redis_engine.frame import HEAD_BYTES, UnreadableFrameError, build_frame, parse_frame
 from app.services.state_store.redis_engine.listener import ChangeListener, build_announcement
 from app.services.state_store.redis_engine.lock import LeasedLocks
@@ -74,7 +75,8 @@ class RedisStateStore:
         self._locks = LeasedLocks(caller, key_prefix)
         self._agendas = RedisAgendas(caller, lambda key: self._build_name(key).redis_key)
         self._complaints = Complaints()
-        self.listener = ChangeListener(topology.open_listener, self._channel, self._changes)
+        watch = DataLossWatch(caller, self._build_name("store:name").redis_key)
+        self.listener = ChangeListener(topology, self._channel, self._changes, on_hearing=watch.look)
 
     def start(self) -> None:
         self.listener.start()

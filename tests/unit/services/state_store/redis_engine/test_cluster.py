@@ -65,14 +65,20 @@ def call(node: RedisServer, *words: str) -> Reply:
 
 
 def is_settled(cluster: Cluster) -> bool:
-    """Whether all see the same, each master in an epoch of its own: else what one says next could undo a move."""
-    views = {read_view(node) for node in cluster.nodes}
-    epochs = [epoch for _, epoch, *_ in next(iter(views))]
+    """Whether all see the same."""
+    return len({read_view(node) for node in cluster.nodes}) == 1 and have_own_epochs(cluster)
+
+
+def have_own_epochs(cluster: Cluster) -> bool:
+    """Whether all know the epoch of each master and no two share one: a move is believed for its higher epoch."""
+    views = {frozenset((name, epoch) for name, epoch, *_ in read_view(node)) for node in cluster.nodes}
+    epochs = [epoch for _, epoch in next(iter(views))]
     return len(views) == 1 and len(epochs) == len(set(epochs))
 
 
 def give_back(cluster: Cluster, move: SlotMove) -> None:
     """A move of its own: only a node that imports a slot tells the others that it is its own from now on."""
+    wait_for(lambda: have_own_epochs(cluster), "word of the move to have gone round")
     with suppress(redis.ResponseError):  # when it never left
         move.source.command("CLUSTER", "SETSLOT", move.slot, "IMPORTING", get_id(move.target))
     for node in (move.source, move.target):

@@ -1,0 +1,62 @@
+"""In production sockets, threads and locks are gevent's: the tests that wait for others must hold there, too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_servers import running_redis
+
+_FOLDER = Path(__file__).parent
+_RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+_FILES = ("test_pool", "test_single_flight", "test_lost_replies", "test_lock", "test_replication", "test_listener")
+
+
+CUT_OFF = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys, time
+from app.services.state_store.redis_engine import open_redis_state_store
+from app.settings.schema.session_section import RedisSettings
+
+url, prefix, server_pid = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = open_redis_state_store(url, RedisSettings(key_prefix=prefix, max_connections=1), time.time)
+store.put("login:a", b"of a", 60)
+store.put("login:b", b"of b", 60)
+
+import os, signal
+os.kill(server_pid, signal.SIGSTOP)
+try:
+    cut_off = gevent.spawn(store.find, "login:a")
+    gevent.sleep(0.05)
+    cut_off.kill()
+    timed_out = gevent.spawn(lambda: gevent.with_timeout(0.05, store.find, "login:a", timeout_value=None))
+    timed_out.join()
+finally:
+    os.kill(server_pid, signal.SIGCONT)
+for _ in range(5):
+    assert store.find("login:b").value == b"of b"
+    assert store.find("login:a").value == b"of a"
+store.close()
+"""
+
+
+def test_a_call_that_is_cut_off_leaves_its_reply_to_nobody(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        script = [sys.executable, "-c", CUT_OFF, server.url, "bff:", str(server.child.pid)]
+        root = Path(__file__).parents[5]
+        outcome = subprocess.run(script, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+
+
+@pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" in os.environ, reason="this is the run under gevent")
+def test_all_of_this_holds_under_gevent(tmp_path: Path) -> None:
+    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'run'}"]
+    files = [str(_FOLDER / f"{name}.py") for name in _FILES]
+    arguments = [sys.executable, "-c", _RUN, *options, *files]
+    environment = os.environ | {"BFF_TEST_UNDER_GEVENT": "1"}
+    outcome = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=110, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
