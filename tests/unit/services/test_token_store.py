@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from app.services.session_store import SessionStore, build_session_key
 from app.services.state_store import StateStore
 from app.services.token_store import TokenSet, TokenStore
 from tests.unit.services.session_store.support import build_login, build_settings
-from tests.unit.services.state_store.engines import SteppedClock, clock, engine, place, state
+from tests.unit.services.state_store.engines import Engine, SteppedClock, clock, engine, place, state
 
 __all__ = ["clock", "engine", "place", "state"]
 
@@ -47,19 +47,22 @@ def test_tokens_come_back_as_they_were(tokens: TokenStore) -> None:
     assert tokens.find(KEY) is None
 
 
-def test_tokens_go_when_their_lifetime_is_over(tokens: TokenStore, clock: SteppedClock) -> None:
-    tokens.save(KEY, TOKENS, 60)
-    clock.step(61)
+def test_tokens_go_when_their_lifetime_is_over(tokens: TokenStore, engine: Engine, clock: SteppedClock) -> None:
+    tokens.save(KEY, TOKENS, 0.5)
+    engine.pass_time(clock, 0.6)
     assert tokens.find(KEY) is None
 
 
-def test_no_token_lies_open_in_the_store(tokens: TokenStore, tmp_path: Path) -> None:
+def test_no_token_lies_open_in_the_store(tokens: TokenStore, state: StateStore) -> None:
+    service = "crud|https://crud.example.com|all"
     tokens.save(KEY, TOKENS, 60)
-    tokens.save_service_token("crud|https://crud.example.com|all", TOKENS)
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert len(written) > 300
-    for secret in (b"access-secret", b"refresh-secret", b"id-secret", b"crud.example.com"):
-        assert secret not in written
+    tokens.save_service_token(service, TOKENS)
+    names = (f"tokens:{KEY}", f"service-token:{hashlib.sha256(service.encode()).hexdigest()}")
+    for name in names:
+        stored = state.find(name)
+        assert stored is not None
+        for secret in (b"access-secret", b"refresh-secret", b"id-secret", b"crud.example.com"):
+            assert secret not in stored.value
 
 
 def test_no_token_is_in_a_repr() -> None:
