@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from app.core.cross_site import check_csrf_token
 from app.core.errors import NotAuthenticatedError, SessionExpiredError
-from app.services.session_store import SessionRecord, SessionStore
+from app.services.session_store import SessionRecord, SessionStore, build_utc_time
 from app.services.session_store.flask_interface import get_session
 
 if TYPE_CHECKING:
@@ -55,16 +54,11 @@ def build_session(record: SessionRecord, own: SessionRecord, sessions: SessionSt
         "id": record.reference,
         "current": record.reference == own.reference,
         "device": record.device,
-        "created_at": build_time(record.created_at),
-        "last_seen_at": build_time(record.last_seen_at),
-        "expires_at": build_time(sessions.expires_at(record)),
-        "absolute_expires_at": build_time(sessions.absolute_expires_at(record)),
+        "created_at": build_utc_time(record.created_at),
+        "last_seen_at": build_utc_time(record.last_seen_at),
+        "expires_at": build_utc_time(sessions.expires_at(record)),
+        "absolute_expires_at": build_utc_time(sessions.absolute_expires_at(record)),
     }
-
-
-def build_time(epoch_seconds: float) -> str:
-    """Returns an ISO 8601 time in UTC, to the second."""
-    return datetime.fromtimestamp(int(epoch_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def get_services() -> Services:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from app.cli.config import config
+from app.cli.sessions import sessions
 
 
 def _find_version() -> str:
@@ -23,3 +24,4 @@ def main() -> None:
 
 
 main.add_command(config)
+main.add_command(sessions)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.output import open_console, print_faults, print_warnings
+from app.cli.output import open_console, print_faults, print_warnings, tell_count
 from app.settings import Configuration, ConfigurationError
 from app.settings.effective import render_file
 from app.settings.loader import find_config_dir, load_with_origins
@@ -38,11 +38,14 @@ def check(config_dir: Path | None) -> None:
     """
     configuration, _ = _load(config_dir)
     console = open_console()
-    services, routes = len(configuration.services), len(configuration.route_table.routes)
+    counts = (
+        tell_count(len(configuration.services), "service"),
+        tell_count(len(configuration.route_table.routes), "route"),
+        tell_count(len(configuration.warnings), "warning"),
+    )
     print_warnings(console, configuration.warnings)
     console.print(
-        f"The configuration in {find_config_dir(config_dir)} is sound: "
-        f"{_count(services, 'service')}, {_count(routes, 'route')}, {_count(len(configuration.warnings), 'warning')}.",
+        f"The configuration in {find_config_dir(config_dir)} is sound: {', '.join(counts)}.",
         markup=False,
     )
 
@@ -79,7 +82,3 @@ def _load(config_dir: Path | None) -> tuple[Configuration, dict[str, Source]]:
         print_faults(open_console(), error.faults)
         sys.exit(1)
     return configuration, dict(sources)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

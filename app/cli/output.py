@@ -18,6 +18,15 @@ def open_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True)
 
 
+def tell_count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def make_printable(text: str) -> str:
+    """What strangers chose may hold line ends, tabs or orders to a terminal; each such character becomes one mark."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def print_faults(console: Console, faults: tuple[Fault, ...]) -> None:
     count = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
     console.print(Text(f"The configuration has {count}.", style="bold red"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app.services.session_store.record import SessionRecord
 from app.services.session_store.store import SessionStore
@@ -46,6 +47,11 @@ class SessionCatalogue:
 
 def find_by_reference(listed: Iterable[ListedSession], reference: str) -> ListedSession | None:
     return next((session for session in listed if session.record.reference == reference), None)
+
+
+def build_utc_time(epoch_seconds: float) -> str:
+    """How people are told a time: ISO 8601, UTC, to the second."""
+    return datetime.fromtimestamp(int(epoch_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _order(session: ListedSession) -> tuple[float, float, str]:

@@ -1,0 +1,107 @@
+"""Opens for a command what a running BFF works on.
+
+Whatever keeps us from it is told in one sentence and ends the command with 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from app.cli.output import open_console, print_faults
+from app.core.errors import StoreUnavailableError
+from app.core.redis_address import RedisUrlError
+from app.observability import audit, lines
+from app.services.session_store import SessionStore
+from app.services.state_store.factory import RedisNotInstalledError, build_state_store
+from app.services.state_store.private_files import UnsafePermissionsError
+from app.settings import ConfigurationError, Settings, load_configuration
+
+_STANDARD_ERROR = 2
+
+
+class StoreFolderError(Exception):
+    """The folder of the filesystem store cannot be used from here. Says why."""
+
+
+_OPENING_ERRORS = (
+    OSError,
+    RedisNotInstalledError,
+    RedisUrlError,
+    StoreFolderError,
+    StoreUnavailableError,
+    UnsafePermissionsError,
+)
+
+
+def load_settings(config_dir: Path | None) -> Settings:
+    """Returns the settings that a start would have; with faults, prints them all and ends the command with 1."""
+    try:
+        return load_configuration(config_dir).settings
+    except ConfigurationError as error:
+        print_faults(open_console(), error.faults)
+        sys.exit(1)
+
+
+@contextmanager
+def open_sessions(settings: Settings) -> Iterator[SessionStore]:
+    """Gives the sessions of the configured store. Log lines go to standard error meanwhile: standard output is for
+    people and pipes."""
+    stdout, lines.stdout = lines.stdout, lines.LineWriter(_STANDARD_ERROR)
+    try:
+        _check_folder(settings)
+        state = build_state_store(settings.session, time.time)
+        try:
+            yield SessionStore(state, settings=settings.session, clock=time.time)
+        finally:
+            state.close()
+    except _OPENING_ERRORS as error:
+        fail(describe_error(error))
+    finally:
+        lines.stdout = stdout
+
+
+@contextmanager
+def open_trail(settings: Settings) -> Iterator[None]:
+    """Sends audit events to the audit file; where the settings name none they are log lines like all others."""
+    try:
+        audit.configure(settings.logging.audit_sink)
+    except OSError as error:
+        fail(f"The audit file cannot be written: {error}")
+    try:
+        yield
+    finally:
+        audit.configure("stdout")
+
+
+def fail(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(1)
+
+
+def describe_error(error: Exception) -> str:
+    reason = getattr(error, "internal_reason", "")
+    return f"{error} ({reason})" if reason else str(error)
+
+
+def _check_folder(settings: Settings) -> None:
+    """A folder that is not there would be made, and what another user makes in one the workers could not read."""
+    if settings.session.store != "filesystem":
+        return
+    folder = Path(settings.session.directory)
+    if not folder.is_dir():
+        raise StoreFolderError(
+            f"There is no folder {folder.absolute()}. A relative session.directory begins where the BFF was started."
+        )
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        raise StoreFolderError(
+            f"{folder} belongs to user id {owner}, and this is user id {os.geteuid()}: run the command as that user."
+        )
