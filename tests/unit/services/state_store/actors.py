@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from app.services.state_store import StateStore
 from tests.unit.services.state_store.engines import ENGINES
@@ -90,9 +90,9 @@ def is_whole(value: bytes) -> bool:
     return value == build_value(number)
 
 
-def _say(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+def _say(answer: object, output: TextIO = sys.stdout) -> None:
+    output.write(json.dumps(answer) + "\n")
+    output.flush()
 
 
 def take_each(store: StateStore, keys: list[str]) -> list[str]:
@@ -230,6 +230,7 @@ _ACTIONS: tuple[Callable[..., object], ...] = (
 
 def main() -> None:
     actions = {action.__name__: action for action in _ACTIONS}
+    sys.stdout = sys.stderr  # log lines are no answers
     _say("ready")
     for line in sys.stdin:
         engine, place, action, *arguments = json.loads(line)
