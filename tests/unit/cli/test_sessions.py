@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -22,6 +23,9 @@ from app.services.session_store import SessionRecord, SessionStore, build_sessio
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import private_files
 from app.services.state_store.directory import DirectoryStateStore
+from app.services.state_store.factory import build_state_store
+from tests.support.processes import free_port, wait_until
+from tests.support.redis_servers import RedisServer
 from tests.unit.services.session_store.support import IDLE, build_login, build_settings
 from tests.unit.settings.config_folder import ConfigFolder
 
@@ -344,3 +348,42 @@ def test_the_installed_command_does_it_too(bff: Bff) -> None:
     assert (ended.returncode, ended.stdout) == (0, "1 session ended.\n")
     assert read_events(ended.stderr)[0]["session"] == reference
     assert bff.find(session_id) is None
+
+
+# Redis
+
+
+def use_redis(bff: Bff, tmp_path: Path, url: str) -> None:
+    (tmp_path / "keys").write_text(base64.b64encode(bytes(range(32))).decode())
+    (tmp_path / "keys").chmod(0o600)
+    bff.config.change("session.store", "redis")
+    bff.config.change("session.redis_url", url)
+    bff.config.change("session.redis.key_prefix", f"{tmp_path.name}:")
+    bff.config.change("tokens.data_key_file", str(tmp_path / "keys"))
+
+
+def test_in_redis_a_worker_hears_of_what_an_operator_ends(bff: Bff, tmp_path: Path, redis_server: RedisServer) -> None:
+    use_redis(bff, tmp_path, redis_server.url)
+    settings = bff.config.load().settings.session
+    state = build_state_store(settings, time.time)
+    state.start()
+    worker = SessionStore(state, settings=build_settings(local_cache_seconds=60), clock=time.time)
+    ended, record = worker.create(build_login())
+    kept, _ = worker.create(build_login(user_id="bob"))
+    assert worker.find(ended) == record
+    assert bff.run("list").stdout.count("\n") == 2
+    result = bff.run("end", record.reference, "--yes")
+    assert (result.exit_code, result.stdout) == (0, "1 session ended.\n")
+    wait_until(lambda: worker.find(ended) is None, timeout_seconds=5, what="word of the end")
+    assert worker.find(kept) is not None
+    assert bff.run("end", "--all", "--yes").stdout == "1 session ended.\n"
+    state.close()
+
+
+def test_a_redis_that_is_away_is_told_without_its_password(bff: Bff, tmp_path: Path) -> None:
+    use_redis(bff, tmp_path, f"redis://:long-random-password@127.0.0.1:{free_port()}/0")
+    for command in (["list"], ["end", "--all", "--yes"]):
+        result = bff.run(*command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "The session store cannot be reached right now." in result.stderr
+        assert "long-random-password" not in result.stderr
