@@ -33,7 +33,9 @@ def end_session(id: str) -> Response:  # noqa: A002  as it is called in the answ
         services.metrics.count_session_ended("ended_by_user")
     if id == own.reference:
         get_session().end()
-    return Response(status=204)
+    answer = Response(status=204)
+    del answer.headers["Content-Type"]
+    return answer
 
 
 def require_session() -> SessionRecord:

@@ -124,6 +124,7 @@ def test_a_session_is_ended_from_another_device(world: World, capfd: pytest.Capt
     capfd.readouterr()
     answer = end(here, reference)
     assert (answer.status_code, answer.data) == (204, b"")
+    assert "Content-Type" not in answer.headers
     assert not answer.headers.getlist("Set-Cookie")
     assert_refused(there.get_session(), "session_expired", 401)
     assert here.is_logged_in()
