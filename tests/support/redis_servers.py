@@ -201,7 +201,7 @@ def running_sentinels(folder: Path) -> Iterator[SentinelTrio]:
         primary = stack.enter_context(running_redis(folder, "primary"))
         replica = stack.enter_context(running_redis(folder, "replica", replicaof=f"127.0.0.1 {primary.port}"))
         wait_until(lambda: _is_replicating(replica), timeout_seconds=30, what="the replica to follow")
-        sentinels = [stack.enter_context(_running_sentinel(folder, number, primary)) for number in range(3)]
+        sentinels = [stack.enter_context(running_sentinel(folder, number, primary)) for number in range(3)]
         trio = SentinelTrio(primary, replica, sentinels)
         trio.wait_until_watched()
         yield trio
@@ -294,7 +294,8 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_seconds: float = 
 
 
 @contextmanager
-def _running_sentinel(folder: Path, number: int, primary: RedisServer) -> Iterator[RedisServer]:
+def running_sentinel(folder: Path, number: int, primary: RedisServer) -> Iterator[RedisServer]:
+    """One of three: two of them have to agree that the primary is gone."""
     own_folder = folder / f"sentinel-{number}"
     own_folder.mkdir(parents=True)
     file = own_folder / "sentinel.conf"

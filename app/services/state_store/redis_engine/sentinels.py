@@ -1,7 +1,7 @@
 """The master that Sentinels watch over.
 
-It is asked for at first, whenever it has failed us, and every second besides: in a planned switch of roles the old
-master goes on for seconds as if nothing had happened, and what is written there is lost.
+It is asked for every second while there are calls, not only when it fails: in a planned switch of roles the old master
+goes on for seconds as if nothing had happened, and what is written there is lost.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from app.services.state_store.redis_engine.single_flight import SingleFlight
 from app.services.state_store.redis_engine.wire import Wire, WireOpener
 
 _ASKED_EVERY_SECONDS = 1.0
+_LEFT_ALONE_FOR_SECONDS = 5.0
+"""When none of them answered: each time that costs one call its wait."""
 _SHORTEST_QUESTION_SECONDS = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -57,9 +59,7 @@ class SentinelServers:
         return self._nodes.get(master)
 
     def doubt(self, node: Node) -> None:
-        node.pool.drop()
-        if node.host == self._master:
-            self._master = None
+        node.pool.drop()  # whether another is master now is asked every second anyway
 
     def follow(self, redirect: RedirectedError) -> Node:
         raise RedisFailedError(
@@ -82,6 +82,7 @@ class SentinelServers:
         try:
             return self._ask()
         except RedisFailedError:
+            self._ask_again_at = self._monotonic() + _LEFT_ALONE_FOR_SECONDS
             return known
 
     def _ask(self) -> HostAndPort:

@@ -55,6 +55,17 @@ def test_a_lease_is_never_extended(store: RedisStateStore) -> None:
             assert other
 
 
+def test_a_holder_whose_lease_is_over_is_told_so_without_asking(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (
+        running_redis(tmp_path_factory.mktemp("redis")) as server,
+        opened(server.url, retries=0) as store,
+        store.lock(NAME, 0, lease_seconds=0.05) as held,
+    ):
+        wait_for(lambda: not held.is_held(), "the lease to be over")
+        server.kill()
+        assert not held.is_held()
+
+
 def test_a_holder_is_told_when_the_server_forgot_its_lock(
     store: RedisStateStore, redis_server: RedisServer, prefix: str
 ) -> None:

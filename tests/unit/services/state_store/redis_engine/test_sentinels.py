@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.core.errors import StoreUnavailableError
+from app.core.redis_address import HostAndPort
+from app.services.state_store.redis_engine.nodes import Nodes
+from app.services.state_store.redis_engine.sentinels import SentinelServers
+from app.services.state_store.redis_engine.wire import WireOpener
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import free_port
-from tests.support.redis_servers import MASTER_NAME, SentinelTrio
+from tests.support.redis_servers import (
+    MASTER_NAME,
+    RedisServer,
+    SentinelTrio,
+    running_redis,
+    running_sentinel,
+    wait_for,
+)
 from tests.unit.services.state_store.redis_engine.support import KEY, opened
 
 
@@ -25,6 +40,89 @@ def test_the_master_is_asked_for_once_and_not_for_each_connection(sentinels: Sen
         with opened(url, retries=0) as store, store.lock("a", 0), ThreadPoolExecutor(8) as callers:
             list(callers.map(lambda number: store.put(f"login:{number}", b"", 60), range(50)))
         assert proxy.connections == 1
+
+
+@dataclass
+class Replaced:
+    """Two servers, and a Sentinel that can be told which of them is the master: both are up and take writes."""
+
+    old: RedisServer
+    new: RedisServer
+    sentinel: RedisServer
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{self.sentinel.host_and_port}/{MASTER_NAME}"
+
+    def replace(self) -> None:
+        self.sentinel.command("SENTINEL", "REMOVE", MASTER_NAME)
+        self.sentinel.command("SENTINEL", "MONITOR", MASTER_NAME, "127.0.0.1", self.new.port, 1)
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Iterator[Replaced]:
+    with (
+        running_redis(tmp_path, "old") as old,
+        running_redis(tmp_path, "new") as new,
+        running_sentinel(tmp_path, 0, old) as sentinel,
+    ):
+        yield Replaced(old, new, sentinel)
+
+
+def test_a_master_that_was_replaced_without_failing_is_left(replaced: Replaced) -> None:
+    with opened(replaced.url, key_prefix="bff:") as store, capture_logs() as lines:
+        store.put(KEY, b"", 60)
+        replaced.replace()
+
+        def is_at_the_new_one() -> bool:
+            store.put(KEY, b"", 60)
+            return bool(replaced.new.command("EXISTS", f"bff:session:{{{'a' * 64}}}"))
+
+        wait_for(is_at_the_new_one, "the replaced master to be left")
+    assert [line["event"] for line in lines] == ["store.master_found"] * 2
+
+
+def test_word_of_changes_is_heard_from_the_new_master(replaced: Replaced) -> None:
+    with opened(replaced.url, key_prefix="bff:") as store, opened(replaced.url, key_prefix="bff:") as other:
+        store.start()
+        assert store.listener.wait_until_hearing(30)
+        replaced.replace()
+
+        def hears() -> bool:
+            other.put(KEY, b"one", 60)
+            found = store.find(KEY)
+            if found is None:  # one of them still asks the old master
+                return False
+            other.put(KEY, b"two", 60)
+            try:
+                wait_for(lambda: not store.is_current(KEY, found.mark), "word", timeout_seconds=0.2)
+            except TimeoutError:
+                return False
+            return count_listeners(replaced.new) > 0
+
+        wait_for(hears, "word from the new master")
+
+
+def count_listeners(server: RedisServer) -> int:
+    return int(server.read_section("stats")["pubsub_channels"])
+
+
+def test_sentinels_that_are_gone_are_no_reason_to_leave_a_master_that_answers(replaced: Replaced) -> None:
+    now = 1000.0
+    opener = WireOpener(timeout_seconds=5)
+    servers = SentinelServers(
+        [HostAndPort("127.0.0.1", replaced.sentinel.port)],
+        MASTER_NAME,
+        nodes=Nodes(opener, 1),
+        opener=opener,
+        timeout_seconds=1,
+        monotonic=lambda: now,
+    )
+    found = servers.find_node(KEY, 1)
+    replaced.sentinel.kill()
+    now += 60
+    assert servers.find_node(KEY, 1) is found
+    servers.close()
 
 
 def test_a_master_that_no_sentinel_knows_is_a_store_that_does_not_answer(sentinels: SentinelTrio) -> None:
