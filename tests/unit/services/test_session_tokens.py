@@ -392,6 +392,50 @@ def test_a_session_that_ends_during_the_refresh_stays_ended_and_the_new_tokens_a
     assert world.idp.revoked == ["refresh-1"]
 
 
+def test_a_session_whose_lock_is_never_free_is_refused_and_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    worker = world.start_worker()
+    monkeypatch.setattr(worker, "_lease_seconds", 0.05)
+    with world.state.lock(f"refresh-{key}", 1) as hold:
+        assert hold
+        with pytest.raises(ServiceTokenUnavailableError):
+            worker.get(USER, key)
+    assert world.idp.forms == []
+    assert world.sessions.find_by_key(key) is not None
+    assert worker.get(USER, key) == "token-1"
+
+
+def test_a_refresh_that_takes_too_long_is_not_waited_for_and_still_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.may_answer.clear()
+    worker = world.start_worker()
+    monkeypatch.setattr(worker, "_lease_seconds", 0.05)
+    with pytest.raises(ServiceTokenUnavailableError):
+        worker.get(USER, key)
+    world.idp.may_answer.set()
+    wait_until_stored(world, key, "token-1")
+
+
+def test_an_answer_to_a_refresh_that_lost_its_turn_overwrites_nothing(world: World) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    answer = world.idp._give_token
+    newer = replace(world.stored(key), access_token="newer", refresh_token="newer-refresh", expires_at=world.now + 300)
+
+    def be_overtaken(request: Any) -> tuple[int, dict[str, str], str]:
+        assert world.tokens.save(key, newer, 3600)
+        return answer(request)
+
+    world.idp._give_token = be_overtaken  # type: ignore[method-assign]
+    with world.idp.serve(), pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get(USER, key)
+    assert world.stored(key) == newer
+
+
 # Tokens for single services
 
 
