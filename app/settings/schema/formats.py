@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from app.core import routes
 
+_KEY_PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LITERAL = r"[A-Za-z0-9\-._~!$&'()+,=:@]"
@@ -160,6 +161,13 @@ def parse_cookie_name(value: str) -> str:
     """A cookie name (RFC 6265 §4.1.1); the prefixes with a meaning of their own are not for configuration."""
     if not _TOKEN.fullmatch(value) or value.lower().startswith(("__host-", "__secure-", "__http-")):
         raise ValueError("a cookie name without the prefix __Host-, __Secure- or __Http-")
+    return value
+
+
+def parse_key_prefix(value: str) -> str:
+    """What Redis keys begin with. A brace would say which part of a key decides its place in a cluster."""
+    if not _KEY_PREFIX.fullmatch(value):
+        raise ValueError("at most 64 letters, digits, and the characters . _ : - /")
     return value
 
 

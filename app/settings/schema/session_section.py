@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from app.settings.schema.formats import (
     parse_cookie_name,
     parse_host_name,
+    parse_key_prefix,
 )
 from app.settings.schema.model import StrictModel
 from app.settings.schema.values import (
@@ -42,14 +43,14 @@ class CookieSettings(StrictModel):
 class RedisSettings(StrictModel):
     """How Redis is spoken to."""
 
-    key_prefix: Text = "bff:"
+    key_prefix: Annotated[Text, AfterValidator(parse_key_prefix)] = "bff:"
     """What every key begins with."""
     timeout_seconds: Annotated[Timeout, Le(60)] = 2
     """How long one command, or connecting, may take."""
     retries: Annotated[Count, Le(10)] = 2
-    """How often a command is tried again within its time."""
+    """How often a command is tried again; each attempt has `timeout_seconds`."""
     max_connections: Annotated[Amount, Le(100_000)] = 64
-    """Connections per worker."""
+    """Connections per worker; in a cluster, to each primary."""
     ca_file: FilePath = ""
     """Certificates (PEM) for rediss://; empty: the system's."""
 
