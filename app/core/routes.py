@@ -6,14 +6,12 @@ Matching is on raw bytes; nothing is decoded to find a route.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from app.core.own_endpoints import is_own_path
+from app.core.path_table import PathTable, RoutePath, find_ties, parse_route_path
 
 TokenMode = Literal["none", "client_credentials", "user", "resource", "exchange"]
 PathOption = Literal["encoded_slash", "semicolon", "encoded_unreserved"]
@@ -118,81 +116,6 @@ class RouteConflictError(ValueError):
         self.conflicts = conflicts
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePath:
-    """A route's `path`, taken apart. A segment that is None is a named one."""
-
-    segments: tuple[str | None, ...]
-    names: tuple[str, ...]
-    has_tail: bool
-    """Ends in `*`; the `*` is not among the segments."""
-
-    def is_exact(self) -> bool:
-        return not self.names and not self.has_tail
-
-
-_LITERAL_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
-_NAMED_SEGMENT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def parse_route_path(path: str) -> RoutePath:
-    """Takes a route's `path` apart; raises ValueError with a sentence when it is not one.
-
-    Literal segments are plain ASCII without escapes, so that a route has one spelling only.
-    """
-    if not path.startswith("/"):
-        raise ValueError("a path starts with /")
-    parts = path[1:].split("/")
-    has_tail = parts[-1] == "*"
-    segments = [_parse_segment(part, is_last=index == len(parts) - 1) for index, part in enumerate(parts)]
-    if has_tail:
-        segments.pop()
-    names = tuple(part[1:-1] for part, segment in zip(parts, segments, strict=False) if segment is None)
-    if len(set(names)) != len(names):
-        raise ValueError("each {name} may stand in a path only once")
-    if "path" in names:
-        raise ValueError("{path} is what * caught, so no segment can have that name")
-    return RoutePath(tuple(segments), names, has_tail)
-
-
-def _parse_segment(part: str, *, is_last: bool) -> str | None:
-    if part == "*":
-        if is_last:
-            return part
-        raise ValueError("* may stand only at the end of a path, after a /")
-    if part == "":
-        if is_last:
-            return part
-        raise ValueError("a path has no empty segment")
-    if _NAMED_SEGMENT.fullmatch(part):
-        return None
-    if part in {".", ".."}:
-        raise ValueError("a path has no dot segment")
-    if not _LITERAL_SEGMENT.fullmatch(part):
-        raise ValueError("a segment is {name}, * at the end, or plain ASCII without % ; * { } and spaces")
-    return part
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    route: Route
-    names: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Node:
-    literals: dict[str, _Node] = field(default_factory=dict)
-    named: _Node | None = None
-    full: _Entry | None = None
-    """The route whose path ends here."""
-    tail: _Entry | None = None
-    """The route that has `*` here."""
-
-
-_Found = tuple[_Entry, tuple[str, ...], int, bool]
-"""Entry, captured segments, how many segments stand before the tail, and whether it matched without a tail."""
-
-
 class RouteTable:
     """Finds the one route a path belongs to, in time that depends on the path's depth and not on the number of routes.
 
@@ -202,102 +125,26 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         """Raises `RouteConflictError` for ties and for routes behind own endpoints, ValueError for a malformed path."""
         self.routes: tuple[Route, ...] = tuple(routes)
-        paths = [(route, parse_route_path(route.path)) for route in self.routes]
-        conflicts = (*_find_unreachable(paths), *_find_ties(paths))
+        paths = [parse_route_path(route.path) for route in self.routes]
+        ties = (RouteConflict(self.routes[second], self.routes[first]) for first, second in find_ties(paths))
+        conflicts = (*_find_unreachable(zip(self.routes, paths, strict=True)), *ties)
         if conflicts:
             raise RouteConflictError(conflicts)
-        self._exact = {route.path: RouteMatch(route, _NO_PARAMS) for route, path in paths if path.is_exact()}
-        self._root = _Node()
-        for route, path in paths:
-            if not path.is_exact():
-                _insert(self._root, route, path)
+        self._table = PathTable((route.path, route) for route in self.routes)
 
     def match(self, path: str) -> RouteMatch | None:
         """Returns the most specific route for a raw path, with what its segments and `*` caught, or None."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            return exact
-        if is_own_path(path):
-            return None
-        segments = path[1:].split("/")
-        found = _find(self._root, segments, 0, ())
+        found = self._table.find_exact(path)
         if found is None:
-            return None
-        entry, captured, depth, is_full = found
-        params = dict(zip(entry.names, captured, strict=True))
-        if not is_full:
-            params["path"] = "/".join(segments[depth:])
-        return RouteMatch(entry.route, params)
+            if is_own_path(path):
+                return None
+            found = self._table.find(path)
+        return RouteMatch(*found) if found else None
 
 
-_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
-
-
-def _insert(root: _Node, route: Route, path: RoutePath) -> None:
-    node = root
-    for segment in path.segments:
-        if segment is None:
-            node.named = node.named or _Node()
-            node = node.named
-        else:
-            node = node.literals.setdefault(segment, _Node())
-    entry = _Entry(route, path.names)
-    if path.has_tail:
-        node.tail = entry
-    else:
-        node.full = entry
-
-
-def _find(node: _Node, segments: list[str], index: int, captured: tuple[str, ...]) -> _Found | None:
-    """Goes down literal segments first: of two matching routes, the one with the literal is the more specific."""
-    best: _Found | None = None
-    if index < len(segments):
-        segment = segments[index]
-        child = node.literals.get(segment)
-        if child is not None:
-            best = _find(child, segments, index + 1, captured)
-            if best is not None and best[3]:
-                return best
-        if node.named is not None and segment:
-            other = _find(node.named, segments, index + 1, (*captured, segment))
-            if other is not None and (best is None or other[3] or other[2] > best[2]):
-                best = other
-    elif node.full is not None:
-        return node.full, captured, index, True
-    if best is None and node.tail is not None:
-        return node.tail, captured, index, False
-    return best
-
-
-def _find_unreachable(paths: Sequence[tuple[Route, RoutePath]]) -> Iterator[RouteConflict]:
+def _find_unreachable(paths: Iterable[tuple[Route, RoutePath]]) -> Iterator[RouteConflict]:
     for route, path in paths:
         # Only an own `{id}` takes any segment, so what is own with a made-up word in place of the names always is.
         example = "/" + "/".join("x" if segment is None else segment for segment in path.segments)
         if path.segments[:1] == ("admin",) or (is_own_path(example) and not path.has_tail):
             yield RouteConflict(route, None)
-
-
-def _find_ties(paths: Sequence[tuple[Route, RoutePath]]) -> Iterator[RouteConflict]:
-    """Two routes tie when they have one kind and length, share a path, and neither lies within the other."""
-    first_by_shape: dict[tuple[tuple[str | None, ...], bool], Route] = {}
-    with_names: dict[tuple[int, bool], list[tuple[Route, RoutePath]]] = {}
-    for route, path in paths:
-        shape = (path.segments, path.has_tail)
-        if shape in first_by_shape:
-            yield RouteConflict(route, first_by_shape[shape])
-            continue
-        first_by_shape[shape] = route
-        if path.names:
-            with_names.setdefault((len(path.segments), path.has_tail), []).append((route, path))
-    for group in with_names.values():
-        for (first, first_path), (second, second_path) in combinations(group, 2):
-            if _cross(first_path.segments, second_path.segments):
-                yield RouteConflict(second, first)
-
-
-def _cross(first: Sequence[str | None], second: Sequence[str | None]) -> bool:
-    """Tells whether the two overlap while each is the narrower one somewhere: `/a/{x}/c` and `/a/b/{y}`."""
-    pairs = [(one, other) for one, other in zip(first, second, strict=True) if one != other]
-    if any(one is not None and other is not None for one, other in pairs) or ("" in first) != ("" in second):
-        return False
-    return any(one is None for one, _ in pairs) and any(other is None for _, other in pairs)

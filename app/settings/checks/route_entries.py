@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from app.core.cookies import is_own_cookie_name
-from app.core.routes import parse_route_path
+from app.core.path_table import parse_route_path
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
 from app.settings.schema import RouteEntry

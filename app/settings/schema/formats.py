@@ -10,7 +10,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-from app.core import routes
+from app.core import path_table
 
 _KEY_PREFIX = re.compile(r"[A-Za-z0-9._:/-]{0,64}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
@@ -205,7 +205,7 @@ def parse_route_id(value: str) -> str:
 def parse_route_path(value: str) -> str:
     """A client path, as the route table takes it apart."""
     try:
-        routes.parse_route_path(value)
+        path_table.parse_route_path(value)
     except ValueError as error:
         raise ValueError(f"a path that routes can have: {error}") from error
     return value

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
-from app.core.routes import RouteConflictError, RouteMatch, RouteTable, parse_route_path
+from app.core.path_table import parse_route_path
+from app.core.routes import RouteConflictError, RouteMatch, RouteTable
 from tests.unit.core.builders import build_route
 
 
