@@ -1,0 +1,151 @@
+"""Several instances of the product behind one public address, with a real provider and the demo's backend.
+
+with running_farm(tmp_path, settings=build_redis_settings(redis.url)) as farm:
+    browser = farm.log_in("alice")
+    farm.call(farm.instances[1], browser, "/api/profile/whoami")
+
+They share a key file and whatever store the settings name. When the farm ends, the logs of its instances are searched
+for every secret that passed.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.bff import Bff, merge, start_bff, start_crud_service
+from tests.support.browser_client import CALL_HEADERS, BrowserClient
+from tests.support.log_scan import find_leaks
+from tests.support.processes import free_port
+from tests.support.real_op import OpClient, RealOp, start_op
+
+COOKIE_NAME = "bff_session"
+
+
+@dataclass
+class Farm:
+    """The first instance listens on the public address; a call to another one says that it came for that address."""
+
+    op: RealOp
+    client: OpClient
+    backend_url: str
+    directory: Path
+    instances: Sequence[Bff]
+    _browsers: list[BrowserClient] = field(default_factory=list)
+
+    @property
+    def first(self) -> Bff:
+        return self.instances[0]
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the instances keep everything, unless the settings name another place."""
+        return self.directory / "state"
+
+    @property
+    def second(self) -> Bff:
+        return self.instances[1]
+
+    def open_browser(self) -> BrowserClient:
+        """Closed when the farm ends; its cookies count among the secrets."""
+        browser = BrowserClient(self.first.origin)
+        self._browsers.append(browser)
+        return browser
+
+    def log_in(self, user: str = "alice") -> BrowserClient:
+        browser = self.open_browser()
+        browser.log_in(user)
+        return browser
+
+    def build_headers(self, browser: BrowserClient) -> dict[str, str]:
+        """What a call of this browser brings to any of the instances."""
+        cookie = f"{COOKIE_NAME}={browser.session_cookie(COOKIE_NAME)}"
+        return {**CALL_HEADERS, "Host": f"localhost:{self.first.port}", "Cookie": cookie}
+
+    def call(self, instance: Bff, browser: BrowserClient, path: str = "/api/crud/forms") -> requests.Response:
+        """One call of the page that lands on `instance`."""
+        with requests.Session() as http:
+            http.trust_env = False
+            url = f"http://127.0.0.1:{instance.port}{path}"
+            return http.get(url, headers=self.build_headers(browser), timeout=60)
+
+    def read_logs(self) -> str:
+        """Of all instances, one after the other."""
+        return "".join(instance.child.read_log() for instance in self.instances)
+
+    def find_leaks(self) -> list[str]:
+        """Every secret that stands in a log of an instance, as sentences that do not repeat it."""
+        of_browsers = {secret for browser in self._browsers for secret in browser.secrets}
+        logs = [instance.child.log_path for instance in self.instances]
+        return find_leaks(logs, {*self.op.secrets(), *of_browsers, self.client.client_secret})
+
+    def close(self) -> None:
+        for browser in self._browsers:
+            browser.http.close()
+
+
+def build_redis_settings(url: str, **redis: float) -> dict[str, Any]:
+    """Settings for sessions in Redis, with waits that are short enough for a test."""
+    return {"session": {"store": "redis", "redis_url": url, "redis": {"timeout_seconds": 0.5, "retries": 1, **redis}}}
+
+
+@contextmanager
+def running_farm(
+    directory: Path,
+    *,
+    settings: Mapping[str, Any],
+    instances: int = 2,
+    workers: int = 2,
+    routes: Mapping[str, Any] | None = None,
+    access_token_seconds: int = 300,
+) -> Iterator[Farm]:
+    """`settings` are laid over those of `start_bff`; `access_token_seconds` is how long the provider's tokens last.
+
+    Without a `session` in the settings the instances share a directory.
+    """
+    with ExitStack() as parts:
+        op = start_op(directory, OP_TTL_AT=str(access_token_seconds))
+        parts.callback(op.stop)
+        crud, backend_url = start_crud_service(directory)
+        parts.callback(crud.stop)
+        port = free_port()
+        shared = {
+            "server": {"public_url": f"http://localhost:{port}"},
+            "session": {"directory": str(directory / "state")},
+            "tokens": {"data_key_file": str(_write_key_file(directory))},
+            "keys": {"directory": str(directory / "keys")},
+        }
+        farm = Farm(op, op.register_client(f"http://localhost:{port}"), backend_url, directory, [])
+        parts.callback(farm.close)
+        started = list[Bff]()
+        farm.instances = started
+        for number in range(instances):
+            bff = start_bff(
+                directory / f"bff-{number}",
+                issuer=op.issuer,
+                client=farm.client,
+                backend_url=backend_url,
+                port=free_port() if number else port,
+                workers=workers,
+                settings=merge(shared, settings),
+                routes=routes,
+            )
+            parts.callback(bff.stop)
+            started.append(bff)
+        yield farm
+        leaks = farm.find_leaks()
+        assert not leaks, f"secrets in the logs: {leaks}"
+
+
+def _write_key_file(directory: Path) -> Path:
+    key_file = directory / "data.keys"
+    key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+    key_file.chmod(0o600)
+    return key_file
