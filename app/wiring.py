@@ -82,6 +82,7 @@ def build_services(
         http=ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file),
         clock=clock,
         allow_http=settings.environment == "development",
+        get_signing_key=lambda: key_store.current,
     )
     refresh_agenda = RefreshAgenda(
         state_store,

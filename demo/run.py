@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -124,12 +123,11 @@ def require_node() -> Path:
 
 def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]:
     """Start all parts at once, then wait for each; whatever was started is stopped when `stack` closes."""
-    client_secret = secrets.token_urlsafe(32)
-    idp = start_idp(ports, client_secret)
+    idp = start_idp(ports)
     stack.callback(idp.stop)
     backend = start_backend(ports)
     stack.callback(backend.stop)
-    bff = start_bff(ports, state, client_secret)
+    bff = start_bff(ports, state)
     stack.callback(bff.stop)
     wait_for(idp, ports.idp, "/.well-known/openid-configuration")
     wait_for(backend, ports.backend, "/health")
@@ -142,12 +140,13 @@ def wait_for(child: Child, port: int, path: str) -> None:
     child.wait_until(lambda: answers_ok(port, path), timeout_seconds=60, what="an answer")
 
 
-def start_idp(ports: Ports, client_secret: str) -> Child:
+def start_idp(ports: Ports) -> Child:
+    """The provider is told where the BFF publishes its keys; it reads them when the BFF first proves who it is."""
     origin = f"http://localhost:{ports.bff}"
     client = {
         "client_id": CLIENT_ID,
-        "client_secret": client_secret,
-        "token_endpoint_auth_method": "client_secret_basic",
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks_uri": f"{origin}/.well-known/jwks.json",
         "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
         "response_types": ["code"],
         "redirect_uris": [f"{origin}/auth/callback"],
@@ -176,7 +175,7 @@ def build_backend_command(port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", "demo/crud_service_gunicorn.py", "--bind", f"127.0.0.1:{port}"]
 
 
-def start_bff(ports: Ports, state: Path, client_secret: str) -> Child:
+def start_bff(ports: Ports, state: Path) -> Child:
     environment = {
         **os.environ,
         "BFF_BIND": f"127.0.0.1:{ports.bff}",
@@ -187,7 +186,6 @@ def start_bff(ports: Ports, state: Path, client_secret: str) -> Child:
         "DEMO_ISSUER": f"http://127.0.0.1:{ports.idp}",
         "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
         "DEMO_CLIENT_ID": CLIENT_ID,
-        "DEMO_CLIENT_SECRET": client_secret,
         "DEMO_STATE": str(state),
     }
     return start_child(

@@ -17,7 +17,9 @@ from app.core.id_token import (
     check_id_token_claims,
 )
 from app.services import oidc_requests
+from app.services.client_assertion import AssertionSigner
 from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
+from app.services.key_store import SigningKey
 from app.services.oidc_answers import (
     AnswerRefusedError,
     IdpFailingError,
@@ -28,7 +30,7 @@ from app.services.oidc_answers import (
     parse_token_answer,
     parse_userinfo_answer,
 )
-from app.services.oidc_client_auth import Parameters, build_client_authenticator
+from app.services.oidc_client_auth import ClientAuthenticator, Parameters, build_client_authenticator
 from app.services.oidc_keys import KeySource, SignatureRefusedError
 from app.services.oidc_metadata import MetadataSource, ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
@@ -41,14 +43,19 @@ class OidcClient:
     """Every exchange with the identity provider. Holds no state but the provider's cached documents."""
 
     def __init__(
-        self, settings: OidcSettings, *, http: ControlHttp, clock: Callable[[], float], allow_http: bool
+        self,
+        settings: OidcSettings,
+        *,
+        http: ControlHttp,
+        clock: Callable[[], float],
+        allow_http: bool,
+        get_signing_key: Callable[[], SigningKey] | None = None,
     ) -> None:
+        """`get_signing_key` is for `oidc.client_auth: private_key_jwt`, which does not work without."""
         self._settings = settings
         self._http = http
         self._clock = clock
-        self._authenticator = build_client_authenticator(
-            settings.client_auth, settings.client_id, settings.client_secret.get_secret_value()
-        )
+        self._authenticator = self._build_authenticator(get_signing_key)
         self._metadata = MetadataSource(issuer=settings.issuer, http=http, clock=clock, allow_http=allow_http)
         self._keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
 
@@ -165,6 +172,23 @@ class OidcClient:
             id_token_hint=id_token_hint,
             post_logout_redirect_uri=post_logout_redirect_uri,
             state=state,
+        )
+
+    def _build_authenticator(self, get_signing_key: Callable[[], SigningKey] | None) -> ClientAuthenticator:
+        settings = self._settings
+        signer = get_signing_key and AssertionSigner(
+            client_id=settings.client_id,
+            audience=settings.assertion_audience,
+            issuer=settings.issuer,
+            get_token_endpoint=lambda: self.get_metadata().token_endpoint,
+            get_signing_key=get_signing_key,
+            clock=self._clock,
+        )
+        return build_client_authenticator(
+            settings.client_auth,
+            settings.client_id,
+            settings.client_secret.get_secret_value(),
+            signer.sign if signer else None,
         )
 
     def _uses_pushed_requests(self, metadata: ProviderMetadata) -> bool:

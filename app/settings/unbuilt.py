@@ -34,9 +34,7 @@ NOTHING: tuple[Callable[[object], bool], str] = (lambda value: not value), "noth
 AT_MOST_ONE: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, tuple) and len(value) < 2), "one"
 
 UNBUILT = (
-    # other ways to prove who the BFF is, and to bind tokens
-    Unbuilt(SETTINGS, "oidc.client_auth", *only("client_secret_basic", "client_secret_post")),
-    Unbuilt(SETTINGS, "oidc.assertion_audience", *only("issuer")),
+    # registration, and tokens bound to a key
     Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
     Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
     Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),

@@ -27,7 +27,7 @@ const keep = (kind, value) => {
 /** Middleware: remembers what must never be seen outside, as it was asked for and as it was answered. */
 export async function rememberSecrets(ctx, next) {
   await next();
-  const params = ctx.oidc?.params ?? {};
+  const params = { ...ctx.oidc?.body, ...ctx.oidc?.params }; // a pushed request loses its client_assertion on the way
   for (const kind of ['code', 'code_verifier', 'refresh_token', 'state', 'nonce', 'client_assertion', 'id_token_hint']) keep(kind, params[kind]);
   const location = ctx.response.get('location');
   if (/[?&]code=/.test(location)) keep('code', new URL(location).searchParams.get('code'));

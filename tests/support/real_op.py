@@ -101,7 +101,9 @@ class RealOp:
         return token
 
     def register_client(self, origin: str, *, auth_method: str = "client_secret_basic", **more: Any) -> OpClient:
-        """Register (RFC 7591) a client for a BFF at `origin`."""
+        """Register (RFC 7591) a client for a BFF at `origin`; with private_key_jwt its keys are read there."""
+        if auth_method == "private_key_jwt" and "jwks" not in more:
+            more["jwks_uri"] = f"{origin}/.well-known/jwks.json"
         metadata = build_client_metadata(OpClient("", auth_method, ""), (origin,), **more)
         del metadata["client_id"], metadata["client_secret"]
         answer = self._http.post(
@@ -112,7 +114,7 @@ class RealOp:
         )
         assert answer.status_code == 201, answer.text
         registered = answer.json()
-        return OpClient(registered["client_id"], auth_method, registered["client_secret"])
+        return OpClient(registered["client_id"], auth_method, registered.get("client_secret", ""))
 
     def stop(self) -> None:
         self._http.close()

@@ -7,7 +7,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from app.services.oidc_client_auth import ClientSecretBasic, ClientSecretPost, build_client_authenticator
+from app.services.oidc_client_auth import (
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJwt,
+    build_client_authenticator,
+)
 from app.services.oidc_metadata import ProviderMetadata
 from app.services.oidc_requests import (
     AuthorizationRequest,
@@ -120,11 +125,36 @@ def test_posted_credentials_stand_in_the_form_once() -> None:
     assert sent.form == (("a", "1"), ("client_id", "bff"), ("client_secret", "s+e"))
 
 
+def test_an_assertion_is_made_for_each_request_and_stands_in_the_form_once() -> None:
+    endpoints: list[str] = []
+
+    def sign(endpoint: str) -> str:
+        endpoints.append(endpoint)
+        return f"assertion-{len(endpoints)}"
+
+    authenticator = PrivateKeyJwt("bff", sign)
+    form = (("client_id", "bff"), ("a", "1"))
+    sent = [authenticator.authenticate(form, f"https://idp/{name}") for name in ("par", "token")]
+    assert endpoints == ["https://idp/par", "https://idp/token"]
+    assert [request.headers for request in sent] == [{}, {}]
+    assert [request.form for request in sent] == [
+        (
+            ("a", "1"),
+            ("client_id", "bff"),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", f"assertion-{number}"),
+        )
+        for number in (1, 2)
+    ]
+    assert "assertion-1" not in repr(sent[0])
+
+
 def test_the_authenticator_is_the_one_that_the_settings_name() -> None:
     assert isinstance(build_client_authenticator("client_secret_basic", "a", "b"), ClientSecretBasic)
     assert isinstance(build_client_authenticator("client_secret_post", "a", "b"), ClientSecretPost)
+    assert isinstance(build_client_authenticator("private_key_jwt", "a", "", str), PrivateKeyJwt)
     with pytest.raises(ValueError, match="not available"):
-        build_client_authenticator("private_key_jwt", "a", "b")
+        build_client_authenticator("private_key_jwt", "a", "")
 
 
 def test_no_secret_is_in_a_repr() -> None:

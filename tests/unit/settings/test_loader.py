@@ -250,7 +250,7 @@ def test_one_fault_draws_no_others_behind_it(folder: ConfigFolder) -> None:
 def test_an_empty_settings_file_names_what_is_required(folder: ConfigFolder) -> None:
     folder.texts["settings.yaml"] = ""
     keys = {fault.key for fault in folder.find_faults()}
-    assert keys == {"server.public_url", "oidc.issuer", "oidc.client_id", "oidc.client_auth"}
+    assert keys == {"server.public_url", "oidc.issuer", "oidc.client_id"}
 
 
 SECRETS = [

@@ -33,19 +33,25 @@ def test_all_four_are_there() -> None:
 def test_they_refuse_production_as_they_are() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_configuration(DEFAULT_CONFIG_DIR, {"BFF_ENVIRONMENT": "production"})
-    assert {fault.key for fault in caught.value.faults} == {"server.public_url", "oidc.issuer", "oidc.client_secret"}
+    assert {fault.key for fault in caught.value.faults} == {"server.public_url", "oidc.issuer"}
 
 
-def test_their_secret_is_refused_as_soon_as_the_provider_is_a_real_one() -> None:
+def test_they_need_a_secret_for_a_provider_that_knows_only_secrets() -> None:
+    environment = PRODUCTION | {"BFF_OIDC__CLIENT_AUTH": "client_secret_basic"}
     with pytest.raises(ConfigurationError) as caught:
-        load_configuration(DEFAULT_CONFIG_DIR, {"OIDC_ISSUER": "https://idp.example.com"})
+        load_configuration(DEFAULT_CONFIG_DIR, environment)
     assert [fault.key for fault in caught.value.faults] == ["oidc.client_secret"]
+    oidc = load_configuration(
+        DEFAULT_CONFIG_DIR, environment | {"AUTH_CLIENT_SECRET": "nX4-7bT2_qR9mK5wZ8c"}
+    ).settings.oidc
+    assert oidc.client_secret.get_secret_value() == "nX4-7bT2_qR9mK5wZ8c"
 
 
 def test_they_go_to_production_with_the_variables_they_name() -> None:
-    configuration = load_configuration(DEFAULT_CONFIG_DIR, PRODUCTION | {"AUTH_CLIENT_SECRET": "nX4-7bT2_qR9mK5wZ8c"})
+    configuration = load_configuration(DEFAULT_CONFIG_DIR, PRODUCTION)
     assert configuration.settings.environment == "production"
     assert configuration.settings.server.origin == "https://app.example.com"
+    assert configuration.settings.oidc.client_auth == "private_key_jwt"
 
 
 def test_they_name_every_variable_they_read() -> None:

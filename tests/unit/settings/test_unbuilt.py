@@ -13,8 +13,6 @@ MAPPING = {"GET": {"resource": "form", "action": "read"}}
 IDP = {"name": "p", "issuer": "https://p.example.com", "audience": "a", "jwks_url": "https://p.example.com/jwks"}
 
 TABLE: list[tuple[str, str, object]] = [
-    ("settings", "oidc.client_auth", "private_key_jwt"),
-    ("settings", "oidc.assertion_audience", "endpoint"),
     ("settings", "oidc.dcr.enabled", True),
     ("settings", "oidc.dpop", True),
     ("settings", "oidc.response_mode", "form_post"),
@@ -63,12 +61,6 @@ def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
 def test_every_line_of_the_table_is_tested() -> None:
     tested = {key.replace("[0]", "[]").replace(".crud.", ".*.") for _, key, _ in TABLE}
     assert tested == {unbuilt.key for unbuilt in UNBUILT}
-
-
-def test_a_default_that_is_not_built_is_refused_too(folder: ConfigFolder) -> None:
-    folder.change("oidc.client_auth", None)
-    fault = folder.find_fault()
-    assert (fault.key, fault.found) == ("oidc.client_auth", "'private_key_jwt' (the default)")
 
 
 def test_one_base_url_in_a_list_is_built(folder: ConfigFolder) -> None:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import JWKRegistry
+
+from app.services.client_assertion import AssertionAudience, AssertionSigner
+from app.services.key_store import Algorithm, KeyStore, load_or_create_key_store
+
+ISSUER = "https://idp.example.com"
+TOKEN_ENDPOINT = f"{ISSUER}/token"
+NOW = 1_700_000_000.75
+
+
+def open_keys(directory: Path, algorithm: Algorithm = "ES256") -> KeyStore:
+    return load_or_create_key_store(directory, algorithm=algorithm, clock=lambda: NOW)
+
+
+def build_signer(keys: KeyStore, audience: AssertionAudience = "issuer") -> AssertionSigner:
+    return AssertionSigner("bff", audience, ISSUER, lambda: TOKEN_ENDPOINT, lambda: keys.current, lambda: NOW)
+
+
+def decode(keys: KeyStore, assertion: str) -> jwt.Token:
+    (published,) = keys.public_jwks()["keys"]
+    return jwt.decode(assertion, JWKRegistry.import_key({**published}), algorithms=[published["alg"]])
+
+
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+def test_the_published_key_verifies_an_assertion(tmp_path: Path, algorithm: Algorithm) -> None:
+    keys = open_keys(tmp_path / "keys", algorithm)
+    token = decode(keys, build_signer(keys).sign(TOKEN_ENDPOINT))
+    assert token.header == {"alg": algorithm, "kid": keys.current.kid, "typ": "client-authentication+jwt"}
+
+
+def test_an_assertion_says_what_rfc_7523_asks_and_is_good_for_a_minute(tmp_path: Path) -> None:
+    keys = open_keys(tmp_path / "keys")
+    claims = decode(keys, build_signer(keys).sign(TOKEN_ENDPOINT)).claims
+    assert len(claims.pop("jti")) >= 43
+    issued_at = 1_699_999_990
+    assert claims == {"iss": "bff", "sub": "bff", "aud": ISSUER, "iat": issued_at, "exp": issued_at + 60}
+
+
+def test_no_two_assertions_have_the_same_jti(tmp_path: Path) -> None:
+    """T17."""
+    keys = open_keys(tmp_path / "keys")
+    signer = build_signer(keys)
+    assert len({decode(keys, signer.sign(TOKEN_ENDPOINT)).claims["jti"] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("audience", "expected", "typ"),
+    [
+        ("issuer", ISSUER, "client-authentication+jwt"),
+        ("token_endpoint", TOKEN_ENDPOINT, "JWT"),
+        ("endpoint", f"{ISSUER}/par", "JWT"),
+    ],
+)
+def test_audience_and_type_are_what_the_setting_says(
+    tmp_path: Path, audience: AssertionAudience, expected: str, typ: str
+) -> None:
+    keys = open_keys(tmp_path / "keys")
+    token = decode(keys, build_signer(keys, audience).sign(f"{ISSUER}/par"))
+    assert (token.claims["aud"], token.header["typ"]) == (expected, typ)
+
+
+def test_the_key_is_asked_for_each_time(tmp_path: Path) -> None:
+    first, second = open_keys(tmp_path / "a"), open_keys(tmp_path / "b")
+    keys = [second.current, first.current]
+    signer = AssertionSigner("bff", "issuer", ISSUER, str, keys.pop, lambda: NOW)
+    assert decode(first, signer.sign("")).header["kid"] == first.current.kid
+    assert decode(second, signer.sign("")).header["kid"] == second.current.kid
