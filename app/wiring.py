@@ -14,12 +14,14 @@ from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
+from app.services.backchannel_logout import BackchannelLogout
 from app.services.control_http import ControlHttp
 from app.services.housekeeping import Housekeeping
 from app.services.key_ring import KeyRing, build_default_key_file, load_or_create_key_ring
 from app.services.key_store import KeyStore, load_or_create_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
+from app.services.logout_marks import LogoutMarks
 from app.services.oidc_client import OidcClient
 from app.services.own_sessions import OwnSessions
 from app.services.refresh_agenda import RefreshAgenda
@@ -48,6 +50,7 @@ class Services:
     oidc_client: OidcClient
     login_flow: LoginFlow
     logout_flow: LogoutFlow
+    backchannel_logout: BackchannelLogout
     own_sessions: OwnSessions
     token_provider: TokenProvider
     upstream_client: UpstreamClient
@@ -112,6 +115,7 @@ def build_services(
         idp_timeout_seconds=settings.oidc.timeout_seconds,
         clock=clock,
     )
+    logout_marks = LogoutMarks(state_store, clock=clock)
     upstream_client = UpstreamClient(configuration.services, monotonic)
     return Services(
         configuration=configuration,
@@ -129,6 +133,7 @@ def build_services(
             session_store=session_store,
             token_store=token_store,
             note_tokens=session_tokens.note_renewal,
+            logout_marks=logout_marks,
             clock=clock,
         ),
         logout_flow=LogoutFlow(
@@ -138,6 +143,14 @@ def build_services(
             key_ring=key_ring,
             session_store=session_store,
             token_store=token_store,
+        ),
+        backchannel_logout=BackchannelLogout(
+            settings.oidc,
+            oidc_client=oidc_client,
+            state_store=state_store,
+            session_store=session_store,
+            token_store=token_store,
+            marks=logout_marks,
         ),
         own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,

@@ -81,7 +81,7 @@ def parse_numeric_date(value: object, claim: str) -> float:
 
 
 def _check_audience(claims: Mapping[str, object], client_id: str) -> None:
-    audiences = _parse_audience(claims.get("aud"))
+    audiences = parse_audience(claims.get("aud"))
     if client_id not in audiences:
         raise IdTokenClaimError("aud does not name this client")
     authorized_party = claims.get("azp")
@@ -91,7 +91,8 @@ def _check_audience(claims: Mapping[str, object], client_id: str) -> None:
         raise IdTokenClaimError("azp is not this client")
 
 
-def _parse_audience(value: object) -> list[str]:
+def parse_audience(value: object) -> list[str]:
+    """Returns who `aud` names (RFC 7519 §4.1.3); raises `IdTokenClaimError` unless that is a name or several."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value and all(isinstance(member, str) for member in value):

@@ -34,7 +34,9 @@ from app.observability import access, logs
 if TYPE_CHECKING:
     from app.wiring import Services
 
-_ANY_HOST_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/.well-known/jwks.json"})
+_ANY_HOST_PATHS = frozenset(
+    {"/health", "/health/live", "/health/ready", "/.well-known/jwks.json", "/auth/backchannel-logout"}
+)
 """Probes and the identity provider address a container or a service name, not the public one."""
 
 

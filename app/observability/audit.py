@@ -21,6 +21,8 @@ class AuditEvent(StrEnum):
     LOGIN_COMPLETED = "login.completed"
     LOGIN_FAILED = "login.failed"
     LOGOUT_COMPLETED = "logout.completed"
+    LOGOUT_REQUESTED = "logout.requested"
+    LOGOUT_REFUSED = "logout.refused"
     SESSION_ENDED = "session.ended"
     ACCESS_REFUSED = "access.refused"
     ACCESS_DENIED = "access.denied"

@@ -21,6 +21,7 @@ from app.services.key_ring import KeyRing
 from app.services.login_attempts import LoginAttempt, LoginAttemptStore, hash_secret, make_secret
 from app.services.login_cookies import LoginCookies, LoginCookieValue, parse_login_cookie
 from app.services.login_limits import LoginLimiter
+from app.services.logout_marks import LogoutMarks
 from app.services.oidc_callback import CallbackParameters, parse_callback_parameters, require_code
 from app.services.oidc_claims import ClaimSelection, merge_userinfo, read_text, require_user_id, select_claims
 from app.services.oidc_client import OidcClient
@@ -91,6 +92,7 @@ class LoginFlow:
         key_ring: KeyRing,
         session_store: SessionStore,
         token_store: TokenStore,
+        logout_marks: LogoutMarks,
         note_tokens: Callable[[str, TokenSet], None],
         clock: Callable[[], float],
     ) -> None:
@@ -100,6 +102,7 @@ class LoginFlow:
         self._oidc_client = oidc_client
         self._session_store = session_store
         self._token_store = token_store
+        self._logout_marks = logout_marks
         self._note_tokens = note_tokens
         self._clock = clock
         self._session_limit = SessionLimit(state_store, session_store, max_per_user=self._settings.session.max_per_user)
@@ -162,6 +165,7 @@ class LoginFlow:
         with self._session_limit.turn(login.user_id) as turn:
             ended = self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
             session_id, record = self._session_store.create(login)
+            self._check_not_logged_out(session_id, record, attempt)
             self._save_tokens(session_id, tokens)
             surplus = self._end_surplus(turn, session_id)
         audit.record("login.completed", user_id=record.user_id, session=record.reference)
@@ -244,6 +248,17 @@ class LoginFlow:
         for record in ended:
             audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="new_login")
         return len(ended)
+
+    def _check_not_logged_out(self, session_id: str, record: SessionRecord, attempt: LoginAttempt) -> None:
+        """A back-channel logout may have overtaken this login; from here on the next one finds its session."""
+        try:
+            is_over = self._logout_marks.cover(record, attempt.started_at)
+        except Exception:
+            self._session_store.end(session_id)
+            raise
+        if is_over:
+            self._session_store.end(session_id)
+            raise LoginFailedError(internal_reason="the provider ended the session while its login was under way")
 
     def _save_tokens(self, session_id: str, tokens: TokenSet) -> None:
         """Keeps the tokens beside the session; a session that cannot have its tokens is not left behind."""

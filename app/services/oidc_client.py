@@ -9,12 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.core.errors import BffError, IdpUnavailableError, LoginFailedError, ServiceTokenUnavailableError
+from app.core.errors import (
+    BadRequestError,
+    BffError,
+    IdpUnavailableError,
+    LoginFailedError,
+    ServiceTokenUnavailableError,
+)
 from app.core.id_token import (
     IdTokenClaimError,
     IdTokenExpectation,
     check_access_token_hash,
     check_id_token_claims,
+)
+from app.core.logout_token import (
+    LogoutToken,
+    LogoutTokenError,
+    LogoutTokenExpectation,
+    check_logout_token_type,
+    parse_logout_token,
 )
 from app.services import oidc_requests
 from app.services.client_assertion import AssertionSigner
@@ -31,7 +44,7 @@ from app.services.oidc_answers import (
     parse_userinfo_answer,
 )
 from app.services.oidc_client_auth import ClientAuthenticator, Parameters, build_client_authenticator
-from app.services.oidc_keys import KeySource, SignatureRefusedError
+from app.services.oidc_keys import KeySource, SignatureRefusedError, parse_signed_token
 from app.services.oidc_metadata import MetadataSource, ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
 from app.settings.schema.settings_file import OidcSettings
@@ -58,6 +71,8 @@ class OidcClient:
         self._authenticator = self._build_authenticator(get_signing_key)
         self._metadata = MetadataSource(issuer=settings.issuer, http=http, clock=clock, allow_http=allow_http)
         self._keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
+        # Anybody may send logout tokens with invented key ids; the looks for new keys that logins need are not theirs.
+        self._logout_keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
 
     def get_metadata(self) -> ProviderMetadata:
         """Returns the provider's metadata; raises `IdpUnavailableError` while there is none."""
@@ -148,6 +163,27 @@ class OidcClient:
         check_access_token_hash(verified.claims, verified.algorithm, access_token)
         if verified.claims["sub"] != subject:
             raise IdTokenClaimError("sub is not the user of this session")
+
+    def verify_logout_token(self, unverified_logout_token: str) -> LogoutToken:
+        """Returns what a logout token says that is good in every respect but for being new (its `jti`).
+
+        Raises `BadRequestError` if it is not, `IdpUnavailableError` when the provider's keys cannot be had.
+        """
+        allows_untyped = self._settings.allow_untyped_logout_token
+        expected = LogoutTokenExpectation(
+            issuer=self._settings.issuer,
+            client_id=self._settings.client_id,
+            now=self._clock(),
+            leeway_seconds=self._settings.clock_skew_seconds,
+            allows_untyped=allows_untyped,
+        )
+        try:
+            token_type = parse_signed_token(unverified_logout_token).token_type
+            check_logout_token_type(token_type, allows_untyped=allows_untyped)  # before keys are looked for
+            verified = self._logout_keys.verify(unverified_logout_token)
+            return parse_logout_token(verified.claims, verified.token_type, expected)
+        except (SignatureRefusedError, LogoutTokenError) as error:
+            raise BadRequestError("The logout token is not accepted.", internal_reason=str(error)) from error
 
     def revoke(self, token: str, token_type_hint: str, *, total_seconds: float) -> bool:
         """Asks the provider to revoke a token (RFC 7009), best effort: tells whether it did, and never raises."""

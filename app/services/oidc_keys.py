@@ -58,6 +58,8 @@ class SignedToken:
     raw: str = field(repr=False)
     algorithm: str
     key_id: str | None
+    token_type: object = None
+    """The header's `typ` as it stands there, whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class VerifiedToken:
 
     algorithm: str
     claims: dict[str, object] = field(repr=False)
+    token_type: object = None
 
 
 class _Registry(jws.JWSRegistry):
@@ -99,7 +102,7 @@ def parse_signed_token(raw_token: str) -> SignedToken:
         raise SignatureRefusedError("the token's algorithm is not allowed")
     if key_id is not None and not isinstance(key_id, str):
         raise SignatureRefusedError("the token's kid is not a string")
-    return SignedToken(raw_token, algorithm, key_id)
+    return SignedToken(raw_token, algorithm, key_id, header.get("typ"))
 
 
 def find_key(keys: Sequence[Jwk], token: SignedToken) -> Jwk | None:
@@ -119,7 +122,7 @@ def verify_signature(token: SignedToken, key: Jwk) -> VerifiedToken:
         claims = parse_json_object(verified.payload)
     except (JoseError, AnswerRefusedError, UnsupportedAlgorithm, ValueError, TypeError, KeyError) as error:
         raise SignatureRefusedError(f"the signature is not good ({type(error).__name__})") from error
-    return VerifiedToken(token.algorithm, claims)
+    return VerifiedToken(token.algorithm, claims, token.token_type)
 
 
 class KeySource:

@@ -38,8 +38,6 @@ UNBUILT = (
     Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
     Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
     Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),
-    # back-channel logout
-    Unbuilt(SETTINGS, "oidc.allow_untyped_logout_token", *only(False)),
     # keys in Redis
     Unbuilt(SETTINGS, "keys.store", *only("directory")),
     # rotation of our own keys

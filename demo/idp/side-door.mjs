@@ -7,7 +7,9 @@
 //   POST /_test/mutate    see wire-faults.mjs; DELETE puts all right
 //   POST /_test/reset     forgets events, secrets and faults
 //   POST /_test/iat       mints an initial access token
-import { currentFaults, setFaults } from './wire-faults.mjs';
+//   POST /_test/logout-token  {client_id, sub, sid, fault}: a logout token as the provider would send it, one thing made wrong
+import crypto from 'node:crypto';
+import { currentFaults, remint, setFaults } from './wire-faults.mjs';
 
 const MOST_ENTRIES = 5000;
 let events = [];
@@ -41,6 +43,18 @@ async function readJson(req) {
   return JSON.parse(Buffer.concat(chunks));
 }
 
+async function mintLogoutToken(provider, { client_id, sub, sid, fault }) {
+  const token = new provider.IdToken({ sub }, { client: await provider.Client.find(client_id), ctx: undefined });
+  token.mask = { sub: null };
+  token.set('events', { 'http://schemas.openid.net/event/backchannel-logout': {} });
+  token.set('jti', crypto.randomUUID());
+  if (sid) token.set('sid', sid);
+  const good = await token.issue({ use: 'logout' });
+  const minted = fault ? await remint(good, fault) : good;
+  keep('logout_token', minted);
+  return { logout_token: minted };
+}
+
 async function answer(provider, req) {
   const { pathname } = new URL(req.url, 'http://side-door');
   switch (`${req.method} ${pathname}`) {
@@ -51,6 +65,7 @@ async function answer(provider, req) {
     case 'DELETE /_test/mutate': await setFaults({}); return currentFaults();
     case 'POST /_test/reset': events = []; secrets = []; await setFaults({}); return {};
     case 'POST /_test/iat': return { initial_access_token: await new provider.InitialAccessToken({ policies: ['once'] }).save() };
+    case 'POST /_test/logout-token': return mintLogoutToken(provider, await readJson(req));
     default: return undefined;
   }
 }

@@ -57,6 +57,30 @@ def test_a_logout_on_one_instance_is_a_logout_on_the_other_at_once(farm: Farm) -
     assert {farm.call(farm.second, browser).status_code for _ in range(20)} == {401}
 
 
+def test_a_logout_at_the_provider_that_one_instance_hears_of_is_over_on_the_other(farm: Farm) -> None:
+    browser, bystander = farm.log_in("ivan"), farm.log_in("ivan")
+    for _ in range(20):  # every worker of the first instance has its own copy by now
+        assert farm.call(farm.first, browser).status_code == 200
+    farm.log_out_at_the_provider(browser)
+    wait_until(lambda: farm.has_sent_logout("success", "ivan"), timeout_seconds=10, what="the provider's word")
+    wait_until(lambda: farm.call(farm.first, browser).status_code == 401, timeout_seconds=10, what="the end")
+    assert {farm.call(farm.first, browser).status_code for _ in range(20)} == {401}
+    assert {farm.call(farm.second, browser).status_code for _ in range(20)} == {401}
+    assert farm.call(farm.first, bystander).status_code == 200
+
+
+def test_a_logout_token_that_the_provider_gets_wrong_is_refused_to_its_face(farm: Farm) -> None:
+    browser = farm.log_in("judy")
+    farm.op.mutate(logout_token={"header": {"typ": "JWT"}})
+    try:
+        farm.log_out_at_the_provider(browser)
+        wait_until(lambda: farm.has_sent_logout("error", "judy"), timeout_seconds=10, what="the provider's word")
+    finally:
+        farm.op.clear_faults()
+    assert "400" in farm.op.events("backchannel.error")[0]["error"]
+    assert farm.call(farm.first, browser).status_code == 200
+
+
 def test_o1_redis_killed_and_back_with_its_data_gone_asks_everybody_to_log_in_again(
     farm: Farm, redis: RedisServer
 ) -> None:

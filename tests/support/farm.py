@@ -17,12 +17,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 
 from tests.support.bff import Bff, merge, start_bff, start_crud_service
 from tests.support.browser_client import CALL_HEADERS, BrowserClient
 from tests.support.log_scan import find_leaks
+from tests.support.opwalk import walk
 from tests.support.processes import free_port
 from tests.support.real_op import OpClient, RealOp, start_op
 
@@ -76,6 +78,19 @@ class Farm:
             url = f"http://127.0.0.1:{instance.port}{path}"
             return http.get(url, headers=self.build_headers(browser), timeout=60)
 
+    def log_out_at_the_provider(self, browser: BrowserClient) -> None:
+        """The way a user logs out from another application: the farm hears of it from the provider, if at all."""
+        query = {
+            "client_id": self.client.client_id,
+            "post_logout_redirect_uri": f"{self.first.origin}/auth/logged-out",
+        }
+        walk(browser.http, f"{self.op.issuer}/session/end?{urlencode(query)}", stop_at=self.first.origin)
+
+    def has_sent_logout(self, outcome: str, user: str) -> bool:
+        """Whether the provider has told the farm of the end of this user's session, and the `outcome` of that was
+        `success` or `error`."""
+        return any(event["sub"] == user for event in self.op.events(f"backchannel.{outcome}"))
+
     def read_logs(self) -> str:
         """Of all instances, one after the other."""
         return "".join(instance.child.read_log() for instance in self.instances)
@@ -115,24 +130,31 @@ def running_farm(
         parts.callback(op.stop)
         crud, backend_url = start_crud_service(directory)
         parts.callback(crud.stop)
-        port = free_port()
+        ports = [free_port() for _ in range(instances)]
+        port = ports[0]
         shared = {
             "server": {"public_url": f"http://localhost:{port}"},
             "session": {"directory": str(directory / "state")},
             "tokens": {"data_key_file": str(_write_key_file(directory))},
             "keys": {"directory": str(directory / "keys")},
         }
-        farm = Farm(op, op.register_client(f"http://localhost:{port}"), backend_url, directory, [])
+        client = op.register_client(
+            f"http://localhost:{port}",
+            # To the last instance, so that the others have to hear of it from that one.
+            backchannel_logout_uri=f"http://127.0.0.1:{ports[-1]}/auth/backchannel-logout",
+            backchannel_logout_session_required=True,
+        )
+        farm = Farm(op, client, backend_url, directory, [])
         parts.callback(farm.close)
         started = list[Bff]()
         farm.instances = started
-        for number in range(instances):
+        for number, own_port in enumerate(ports):
             bff = start_bff(
                 directory / f"bff-{number}",
                 issuer=op.issuer,
                 client=farm.client,
                 backend_url=backend_url,
-                port=free_port() if number else port,
+                port=own_port,
                 workers=workers,
                 settings=merge(shared, settings),
                 routes=routes,

@@ -100,6 +100,14 @@ class RealOp:
         token: str = self._call("POST", "/_test/iat")["initial_access_token"]
         return token
 
+    def mint_logout_token(
+        self, client: OpClient, *, sub: str, sid: str = "", fault: dict[str, Any] | None = None
+    ) -> str:
+        """A logout token as the provider would send it, with one thing made wrong in it."""
+        body = {"client_id": client.client_id, "sub": sub, "sid": sid, "fault": fault}
+        token: str = self._call("POST", "/_test/logout-token", body)["logout_token"]
+        return token
+
     def register_client(self, origin: str, *, auth_method: str = "client_secret_basic", **more: Any) -> OpClient:
         """Register (RFC 7591) a client for a BFF at `origin`; with private_key_jwt its keys are read there."""
         if auth_method == "private_key_jwt" and "jwks" not in more:

@@ -50,6 +50,11 @@ def build_user_index_name(user_id: str) -> str:
     return f"sessions-of-user:{hashlib.sha256(user_id.encode()).hexdigest()}"
 
 
+def build_subject_index_name(issuer: str, subject: str) -> str:
+    """(issuer, `sub`), for users whose id is another claim."""
+    return f"sessions-of-subject:{hashlib.sha256(msgspec.msgpack.encode((issuer, subject))).hexdigest()}"
+
+
 def build_idp_session_index_name(issuer: str, idp_session_id: str) -> str:
     """(issuer, `sid`) names a session at the IdP; packed before hashing, so that no two pairs read the same."""
     return f"sessions-of-sid:{hashlib.sha256(msgspec.msgpack.encode((issuer, idp_session_id))).hexdigest()}"

@@ -21,6 +21,7 @@ from app.services.session_store.keys import (
     build_session_key,
     build_session_record_name,
     build_shard_index_name,
+    build_subject_index_name,
     build_tokens_record_name,
     build_tombstone_name,
     build_user_index_name,
@@ -161,6 +162,11 @@ class SessionStore:
         """Session keys of the IdP's session `sid` (OpenID Connect Back-Channel Logout 1.0 §2.4)."""
         return self._state.members(build_idp_session_index_name(issuer, idp_session_id))
 
+    def find_keys_of_subject(self, issuer: str, subject: str) -> frozenset[str]:
+        """Session keys of whom the IdP calls `sub`; also those of a user who has the same words as an id, so look at
+        the records. Where the id is the `sub`, as it mostly is, no index of its own is kept."""
+        return self.find_keys_of_user(subject) | self._state.members(build_subject_index_name(issuer, subject))
+
     def find_all_keys(self) -> Iterator[str]:
         """Session keys of everybody, for operators: reads 256 lists. As with the others, some may be over."""
         for index in list_shard_index_names():
@@ -243,6 +249,8 @@ def _build_index_names(key: str, record: SessionRecord | None) -> tuple[str, ...
     names = [build_shard_index_name(key)]
     if record:
         names.append(build_user_index_name(record.user_id))
+    if record and record.subject != record.user_id:
+        names.append(build_subject_index_name(record.issuer, record.subject))
     if record and record.idp_session_id:
         names.append(build_idp_session_index_name(record.issuer, record.idp_session_id))
     return tuple(names)

@@ -14,6 +14,7 @@ from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
 from app.services.login_flow import ClaimedLogin, LoginDone, LoginFlow
 from app.services.logout_flow import LogoutFlow
+from app.services.logout_marks import LogoutMarks
 from app.services.oidc_client import OidcClient
 from app.services.session_store import SessionStore
 from app.services.state_store.directory import DirectoryStateStore
@@ -70,6 +71,7 @@ class World:
             key_ring=self.key_ring,
             session_store=self.session_store,
             token_store=self.token_store,
+            logout_marks=LogoutMarks(self.state_store, clock=self.clock),
             note_tokens=lambda session_key, _tokens: self.noted.append(session_key),
             clock=self.clock,
         )

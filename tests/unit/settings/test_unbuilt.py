@@ -17,7 +17,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("settings", "oidc.dpop", True),
     ("settings", "oidc.response_mode", "form_post"),
     ("settings", "oidc.response_mode", "query.jwt"),
-    ("settings", "oidc.allow_untyped_logout_token", True),
     ("settings", "keys.store", "redis"),
     ("settings", "keys.rotate_after_days", 7),
     ("settings", "keys.publish_ahead_seconds", 60),
