@@ -5,17 +5,24 @@ thread takes the session's lock, reads again what others did meanwhile, asks the
 for the same target share its outcome; one that goes away does not stop it.
 
 Only a parsed `invalid_grant` that answers a refresh, for the refresh token that is still stored, ends a session. While
-the provider fails in any other way, a token that is still valid is used, and then calls are refused with 503.
+the provider fails in any other way, a token that is still valid is used, and then calls are refused with 503. What the
+provider gave is not forgotten when the store fails (`UnstoredTokens`): the refresh token before may be worthless.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from msgspec.structs import replace
 
-from app.core.errors import IdpUnavailableError, ServiceTokenUnavailableError, SessionExpiredError
+from app.core.errors import (
+    IdpUnavailableError,
+    ServiceTokenUnavailableError,
+    SessionExpiredError,
+    StoreUnavailableError,
+)
 from app.core.id_token import IdTokenClaimError
 from app.core.routes import Service
 from app.observability import audit, logs
@@ -27,6 +34,7 @@ from app.services.single_flight import Flight, SingleFlight
 from app.services.state_store.interface import StateStore
 from app.services.token_store import ServiceAccessToken, StoredTokens, TokenSet, TokenStore
 from app.services.token_targets import USER_TARGET, TokenTarget, build_token_target
+from app.services.unstored_tokens import UnstoredTokens
 
 SPENT_SECONDS = 5
 """A token is not sent in its last seconds: it has a way to go, and clocks differ."""
@@ -73,6 +81,7 @@ class SessionTokens:
         self._clock = clock
         self._flights: SingleFlight[str] = SingleFlight()
         self._failures = _Failures(clock)
+        self._unstored = UnstoredTokens(clock)
 
     def get(self, service: Service, session_key: str) -> str:
         """Returns the user's access token for a call to `service`.
@@ -135,9 +144,11 @@ class SessionTokens:
     # One refresh, in the session's turn
 
     def _refresh(self, session_key: str, target: TokenTarget) -> str:
+        if self._unstored.has(session_key):
+            raise StoreUnavailableError(internal_reason="the answer to the refresh before could not be stored yet")
         lock = self._state_store.lock(f"refresh-{session_key}", self._lease_seconds, self._lease_seconds)
-        with lock as hold:
-            if not hold:
+        with ExitStack() as turn:
+            if not turn.enter_context(lock):
                 raise ServiceTokenUnavailableError(internal_reason="another refresh of this session does not end")
             try:
                 return self._refresh_in_turn(session_key, target)
@@ -145,6 +156,9 @@ class SessionTokens:
                 self._count_refresh("failed")
                 self._failures.note(session_key, target, BACK_OFF_SECONDS)
                 raise ServiceTokenUnavailableError(internal_reason=error.internal_reason) from error
+            except _NotStoredError as error:
+                self._unstored.keep(session_key, error.store, turn.pop_all(), until=error.until)
+                raise StoreUnavailableError(internal_reason=error.internal_reason) from error
 
     def _refresh_in_turn(self, session_key: str, target: TokenTarget) -> str:
         """Reads again first: whoever had the lock before may have done the work."""
@@ -168,6 +182,7 @@ class SessionTokens:
         session = self._session_store.find_by_key(session_key)
         if session is None:
             raise SessionExpiredError(internal_reason="the session has ended")
+        self._token_store.check_room(session_key)  # an answer that cannot be kept is not asked for
         try:
             answer = self._oidc_client.refresh(refresh_token, audience=target.audience, scope=target.scope)
         except OAuthRefusalError as refusal:
@@ -249,15 +264,28 @@ class SessionTokens:
         return answer.access_token
 
     def _store(self, session_key: str, session: SessionRecord, stored: StoredTokens, renewed: TokenSet) -> None:
+        try:
+            self._store_once(session_key, session, stored, renewed)
+        except StoreUnavailableError as error:
+            raise _NotStoredError(
+                error.internal_reason,
+                store=lambda: self._store_once(session_key, session, stored, renewed),
+                until=self._session_store.absolute_expires_at(session),
+            ) from error
+
+    def _store_once(self, session_key: str, session: SessionRecord, stored: StoredTokens, renewed: TokenSet) -> None:
+        """May be repeated: a write whose reply was lost is found to have been made."""
         lifetime = self._session_store.absolute_expires_in(session, self._clock())
         if self._token_store.replace(session_key, stored, renewed, lifetime):
             self.note_renewal(session_key, renewed)
             return
-        if self._token_store.find_stored(session_key) is None:
+        current = self._token_store.find_stored(session_key)
+        if current is None:
             if renewed.refresh_token is not None:
                 self._oidc_client.revoke(renewed.refresh_token, "refresh_token", total_seconds=REVOCATION_SECONDS)
             raise SessionExpiredError(internal_reason="the session ended while its tokens were refreshed")
-        raise ServiceTokenUnavailableError(internal_reason="the tokens were changed while they were refreshed")
+        if current.tokens != renewed:
+            raise ServiceTokenUnavailableError(internal_reason="the tokens were changed while they were refreshed")
 
     def _require_stored(self, session_key: str) -> StoredTokens:
         stored = self._token_store.find_stored(session_key)
@@ -285,6 +313,16 @@ class SessionTokens:
         if tokens.refresh_token is None:
             return None
         return self._find_due_time(_get_user_token(tokens))
+
+
+class _NotStoredError(Exception):
+    """The provider has answered, and the store did not take it. `store` tries again; it is of use `until` then."""
+
+    def __init__(self, internal_reason: str, *, store: Callable[[], None], until: float) -> None:
+        super().__init__(internal_reason)
+        self.internal_reason = internal_reason
+        self.store = store
+        self.until = until
 
 
 class _Failures:

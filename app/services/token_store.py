@@ -25,6 +25,9 @@ RECORD_VERSION = 1
 SERVICE_TOKEN_LIFETIME_SECONDS = 86400
 """How long a service token may lie in the store; whether it is still good is judged from its `expires_at`."""
 
+_PROBE_BYTES = 4096
+_PROBE_LIFETIME_SECONDS = 1
+
 _log = structlog.get_logger(__name__)
 
 
@@ -116,6 +119,10 @@ class TokenStore:
         self._copies.drop(name)
         sealed = self._seal(tokens, name)
         return self._state.put_if_current(name, stored.mark, sealed, lifetime_seconds, durable=True)
+
+    def check_room(self, session_key: str) -> None:
+        """Raises `StoreUnavailableError` unless tokens could be written at this moment, where the session's are."""
+        self._state.put(f"probe:{session_key}", bytes(_PROBE_BYTES), _PROBE_LIFETIME_SECONDS)
 
     def find(self, session_key: str) -> TokenSet | None:
         """None also when the record was tampered with, or sealed with a key that is gone (said in the log)."""
