@@ -44,6 +44,8 @@ class BffError(Exception):
         self.internal_reason = internal_reason
         self.headers = tuple(headers)
         self.members: Mapping[str, object] = members or {}
+        self.login_parameters: Sequence[tuple[str, str]] = ()
+        """What a login has to ask for so that the call passes after it."""
 
 
 class AmbiguousPathError(BffError):
@@ -83,9 +85,23 @@ class SessionExpiredError(BffError):
 
 
 class InsufficientUserAuthenticationError(BffError):
-    """RFC 9470: the session is good but its authentication is too old or too weak for this call."""
+    """RFC 9470: the session is good but its authentication is too old or too weak for this call.
+
+    What is asked for stands in the challenge (§3) and in the query of `login_url`. The values are from the settings,
+    which allow nothing in them that would end a quoted string.
+    """
 
     code, status, title = "insufficient_user_authentication", 401, "This call needs a fresh or stronger login."
+
+    def __init__(self, *, max_age_seconds: int = 0, acr_values: Sequence[str] = ()) -> None:
+        asked = [
+            *([("acr_values", " ".join(acr_values))] if acr_values else []),
+            *([("max_age", str(max_age_seconds))] if max_age_seconds else []),
+        ]
+        members = [("error", self.code), ("error_description", self.title), *asked]
+        challenge = "Bearer " + ", ".join(f'{name}="{value}"' for name, value in members)
+        super().__init__(headers=(("WWW-Authenticate", challenge),))
+        self.login_parameters = tuple(asked)
 
 
 class TokenInvalidError(BffError):

@@ -131,6 +131,8 @@ def _check_authentication_time(claims: Mapping[str, object], expected: IdTokenEx
         return
     if authenticated_at + expected.max_age_seconds + expected.leeway_seconds < expected.now:
         raise IdTokenClaimError("the user's authentication is older than max_age")
+    if authenticated_at - expected.leeway_seconds > expected.now:
+        raise IdTokenClaimError("auth_time lies in the future")
 
 
 def _check_nonce(claimed: object, expected: str) -> None:

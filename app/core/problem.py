@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from urllib.parse import quote, urlencode
 
 from app.core.errors import BffError
 
@@ -31,6 +33,11 @@ def build_problem(
         "request_id": request_id,
     }
     if error.status == 401 and login_url is not None:
-        members["login_url"] = login_url
+        members["login_url"] = build_login_url(login_url, error.login_parameters)
     body = json.dumps({**error.members, **members}, separators=(",", ":")).encode("ascii")
     return error.status, [*_HEADERS, ("X-BFF-Error", error.code), *error.headers], body
+
+
+def build_login_url(login_url: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """Returns the address that begins a login with `parameters`; clients may add a `return_to`."""
+    return f"{login_url}?{urlencode(parameters, safe='', quote_via=quote)}" if parameters else login_url

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from app.core.client_address import build_forwarded_for
 from app.core.cookies import parse_single_session_cookie
@@ -43,9 +43,10 @@ from app.core.headers import (
 )
 from app.core.identity import Identity
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
-from app.core.problem import build_problem
+from app.core.problem import build_login_url, build_problem
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
 from app.core.routes import Route, RouteMatch, RouteTable
+from app.core.step_up import check_authentication
 from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
@@ -176,7 +177,19 @@ class Pipeline:
         if call.session is None:
             raise SessionExpiredError
         call.identity = _build_identity(call.session)
+        if route.max_age_seconds or route.acr_values:
+            self._check_authentication(call.session, route)
         return session_id
+
+    def _check_authentication(self, session: SessionRecord, route: Route) -> None:
+        check_authentication(
+            session.auth_time,
+            session.acr,
+            max_age_seconds=route.max_age_seconds,
+            acr_values=route.acr_values,
+            now=self._clock(),
+            leeway_seconds=self._policy.clock_skew_seconds,
+        )
 
     # Step 4
 
@@ -275,7 +288,8 @@ class Pipeline:
         call.error_code = error.code
         self._recorder.refuse(call, error)
         if error.status == HTTPStatus.UNAUTHORIZED and self._may_be_sent_to_login(call):
-            location = f"{self._policy.login_url}?return_to={quote(call.request.raw_target, safe='')}"
+            parameters = [("return_to", call.request.raw_target), *error.login_parameters]
+            location = build_login_url(self._policy.login_url, parameters)
             lines = [("Location", location), ("Cache-Control", "no-store"), ("X-Correlation-ID", call.request_id)]
             return self._finish(call, HTTPStatus.FOUND, lines, b"")
         status, headers, body = build_problem(error, request_id=call.request_id, login_url=self._policy.login_url)

@@ -31,6 +31,8 @@ class GatewayPolicy:
     session_cookie: str
     stripped_headers: frozenset[str]
     trusted_networks: tuple[Network, ...]
+    clock_skew_seconds: float
+    """How far the identity provider's clock may be off."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> GatewayPolicy:
@@ -47,6 +49,7 @@ class GatewayPolicy:
             session_cookie=session_cookie_name(cookie.name, https=settings.server.is_https, domain=cookie.domain),
             stripped_headers=frozenset(normalise_header_name(name) for name in settings.headers.strip),
             trusted_networks=tuple(ip_network(network) for network in settings.server.trusted_proxies),
+            clock_skew_seconds=settings.oidc.clock_skew_seconds,
         )
 
     def check_host(self, host: str) -> None:

@@ -34,6 +34,8 @@ class LoginAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """The session that was live when the login began; the callback ends it (L8, L9). A Strict cookie does not come
     back with the provider's redirect, so it has to be remembered here."""
     max_age_seconds: int | None = None
+    required_acr_values: tuple[str, ...] = ()
+    """One of these must be the `acr` of the ID token; empty: whatever the provider does will do."""
 
     def __repr__(self) -> str:
         return f"LoginAttempt(started_at={self.started_at}, ***)"

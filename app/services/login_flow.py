@@ -37,6 +37,7 @@ from app.settings import Configuration
 START_PAGE = "/"
 CALLBACK_PATH = "/auth/callback"
 MAX_PARAMETER_CHARACTERS = 1024
+NOT_STRONG_ENOUGH = "The identity provider did not authenticate you in the way that was asked for."
 MAX_AGE_PATTERN = re.compile(r"[0-9]{1,9}")
 
 Pairs = Iterable[tuple[str, str]]
@@ -110,6 +111,7 @@ class LoginFlow:
         self._limiter = LoginLimiter(state_store, self._settings.limits.login_starts, clock=clock)
         self._cookies = LoginCookies(https=self._settings.server.is_https)
         self._claims = _build_claim_selection(configuration)
+        self._demanded_acr_values = frozenset(route.acr_values for route in configuration.route_table.routes)
 
     def start(
         self,
@@ -186,7 +188,8 @@ class LoginFlow:
     ) -> tuple[str, ...]:
         """Keeps the pending login and returns the `Set-Cookie` lines that bind it to this browser."""
         now, browser_secret = self._clock(), make_secret()
-        max_age = dict(request.login_parameters).get("max_age")
+        asked = dict(request.login_parameters)
+        max_age = asked.get("max_age")
         attempt = LoginAttempt(
             started_at=now,
             browser_secret_hash=hash_secret(browser_secret),
@@ -196,10 +199,17 @@ class LoginFlow:
             return_to=return_to,
             previous_session_key=self._find_session_key(live_session_id),
             max_age_seconds=int(max_age) if max_age is not None else None,
+            required_acr_values=self._find_required_acr_values(asked.get("acr_values", "")),
         )
         self._attempts.save(request.state, attempt)
         removals = [self._cookies.build_removal(name) for name in self._cookies.find_surplus(cookies)]
         return (*removals, self._cookies.build_for(request.state, LoginCookieValue(int(now), browser_secret)))
+
+    def _find_required_acr_values(self, asked: str) -> tuple[str, ...]:
+        """What a route asks for is required of the login: else a provider that takes `acr_values` for a wish, as it
+        may (OIDC Core §3.1.2.1), would send the user to the route and the route the user to the provider, for ever."""
+        values = tuple(asked.split())
+        return values if values in self._demanded_acr_values else ()
 
     def _find_session_key(self, session_id: str | None) -> str | None:
         return self._session_store.session_key(session_id) if session_id and is_session_id(session_id) else None
@@ -217,6 +227,8 @@ class LoginFlow:
             access_token=answer.access_token,
             max_age_seconds=attempt.max_age_seconds,
         )
+        if attempt.required_acr_values and claims.get("acr") not in attempt.required_acr_values:
+            raise LoginFailedError(NOT_STRONG_ENOUGH, internal_reason="acr is none of those that the route asks for")
         if self._settings.oidc.userinfo:
             userinfo = self._oidc_client.fetch_userinfo(answer.access_token, str(claims["sub"]))
             claims = merge_userinfo(claims, userinfo)

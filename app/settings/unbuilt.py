@@ -56,8 +56,6 @@ UNBUILT = (
     Unbuilt(SETTINGS, "authz.default_mapping_enabled", *only(False)),
     Unbuilt(ROUTES, "routes[].authz", *only(None, "none")),
     Unbuilt(ROUTES, "routes[].authz_map", *NOTHING),
-    Unbuilt(ROUTES, "routes[].max_age_seconds", *only(0)),
-    Unbuilt(ROUTES, "routes[].acr_values", *NOTHING),
     Unbuilt(ROUTES, "forward_auth", *NOTHING),
     # bearer tokens
     Unbuilt(ROUTES, "routes[].auth", *only("session", "none")),

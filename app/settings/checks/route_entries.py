@@ -22,6 +22,7 @@ def check_routes(draft: Draft) -> Iterator[Finding]:
         yield from _check_upstream_path(draft, index, route)
         yield from _check_anonymous(draft, index, route)
         yield from _check_mapping(draft, index, route)
+        yield from _check_step_up(draft, index, route)
         yield from _check_rest(draft, index, route)
 
 
@@ -96,6 +97,18 @@ def _check_mapping(draft: Draft, index: int, route: RouteEntry) -> Iterator[Find
         unknown = [name for name in find_placeholders(mapping.id_from) if name not in names]
         if unknown:
             yield draft.in_routes(*at, "id_from", wanted=_tell_names(unknown[0], names))
+
+
+def _check_step_up(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:
+    """A demand that no login can meet would keep everybody out."""
+    asked = {"max_age_seconds": bool(route.max_age_seconds), "acr_values": bool(route.acr_values)}
+    for key in (key for key, is_asked in asked.items() if is_asked):
+        parameter = key.removesuffix("_seconds")
+        if route.auth != "session":
+            yield draft.in_routes("routes", index, key, wanted=f"nothing: with auth {route.auth} there is no login")
+        elif parameter not in draft.settings.oidc.login_parameters:
+            wanted = f"nothing, or {parameter} among oidc.login_parameters: a login has to ask for it"
+            yield draft.in_routes("routes", index, key, wanted=wanted)
 
 
 def _check_rest(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:

@@ -150,6 +150,13 @@ def parse_scope_value(value: str) -> str:
     return value
 
 
+def parse_acr_value(value: str) -> str:
+    """An authentication class that can stand in a list between spaces and in a quoted string (RFC 9470 §3)."""
+    if not re.fullmatch(r"[!#-\[\]-~]+", value):
+        raise ValueError("one authentication class an item, without spaces and quotes")
+    return value
+
+
 def parse_parameter_name(value: str) -> str:
     """A request parameter that /auth/login may pass on: never one that the BFF itself sets."""
     if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,64}", value) or value.lower() in _OWN_PARAMETERS:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 
 from app.core.routes import PathOption, TokenMode
 from app.settings.schema.formats import (
+    parse_acr_value,
     parse_backend_cookie_name,
     parse_base_url,
     parse_host_name,
@@ -35,7 +36,6 @@ from app.settings.schema.values import (
     Number,
     PlainText,
     Text,
-    TextList,
     Timeout,
 )
 
@@ -152,7 +152,7 @@ class RouteEntry(StrictModel):
     """Calls per session, as in `100/minute`; empty: no limit."""
     max_age_seconds: Count = 0
     """Step-up (RFC 9470): how old the login may be; 0: any age."""
-    acr_values: TextList = ()
+    acr_values: Annotated[tuple[Annotated[FilledText, AfterValidator(parse_acr_value)], ...], List] = ()
     """Step-up (RFC 9470): the authentication classes that will do; empty: any."""
     allow_in_path: Annotated[tuple[Annotated[PathOption, PlainText], ...], List] = ()
     """Second spellings this route's backend needs: encoded_slash, semicolon, encoded_unreserved."""

@@ -118,7 +118,15 @@ def test_one_wrong_claim_is_refused(changes: dict[str, Any], reason: str) -> Non
 
 @pytest.mark.parametrize(
     ("auth_time", "passes"),
-    [(NOW, True), (NOW - 90, True), (NOW - 91, False), (MISSING, False), (None, False)],
+    [
+        (NOW, True),
+        (NOW - 90, True),
+        (NOW - 91, False),
+        (NOW + 30, True),
+        (NOW + 31, False),
+        (MISSING, False),
+        (None, False),
+    ],
 )
 def test_a_login_that_asked_for_max_age_gets_an_authentication_no_older_than_that(
     auth_time: object, passes: bool

@@ -95,6 +95,12 @@ def test_the_login_url_is_told_with_a_401_and_with_nothing_else(error: BffError)
     assert problem.get("login_url") == ("https://app.example.com/auth/login" if error.status == 401 else None)
 
 
+def test_the_login_url_of_a_step_up_asks_for_what_is_missing() -> None:
+    error = errors.InsufficientUserAuthenticationError(max_age_seconds=300, acr_values=("urn:a:1", "gold&x=y"))
+    login_url = build(error, login_url="https://app.example.com/auth/login")[2]["login_url"]
+    assert login_url == "https://app.example.com/auth/login?acr_values=urn%3Aa%3A1%20gold%26x%3Dy&max_age=300"
+
+
 def test_an_errors_members_join_but_never_replace() -> None:
     error = errors.AccessDeniedError("No.", members={"reason": "not_owner", "code": "fine", "status": 200})
     _, _, problem = build(error)

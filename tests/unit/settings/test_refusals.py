@@ -163,6 +163,10 @@ ROUTE_TABLE: list[Any] = [
     pytest.param({"request_cookies": ["a b"]}, "request_cookies[0]", "a cookie name", id="broken-cookie-name"),
     pytest.param({"allow_in_path": ["dots"]}, "allow_in_path[0]", "'encoded_slash'", id="unknown-option"),
     pytest.param({"max_body_bytes": -1}, "max_body_bytes", "0 or more", id="negative-size"),
+    pytest.param({"max_age_seconds": -1}, "max_age_seconds", "0 or more", id="negative-age"),
+    pytest.param({"acr_values": ["a b"]}, "acr_values[0]", "without spaces", id="two-classes-in-one"),
+    pytest.param({"acr_values": ['a"b']}, "acr_values[0]", "quotes", id="class-that-ends-its-quotes"),
+    pytest.param({"acr_values": [""]}, "acr_values[0]", "text", id="empty-class"),
     pytest.param({"streaming": "yes"}, "streaming", "true or false", id="text-for-a-flag"),
     pytest.param({"id": "a b"}, "id", "an id", id="broken-id"),
     pytest.param({"targetservice": "x"}, "targetservice", "did you mean target_service", id="O6-misspelt-key"),
@@ -261,6 +265,22 @@ def test_paths_that_make_the_same_id_ask_for_ids(folder: ConfigFolder) -> None:
     folder.change_route(path="/a", upstream_path="/x")
     folder.add_route(path="/a/*")
     assert folder.find_fault().key == "routes[1].id"
+
+
+@pytest.mark.parametrize(("key", "value"), [("max_age_seconds", 300), ("acr_values", ["gold"])])
+def test_a_login_that_cannot_be_asked_for_cannot_be_demanded(folder: ConfigFolder, key: str, value: object) -> None:
+    folder.change_route(**{key: value})
+    folder.change("oidc.login_parameters", ["prompt"])
+    assert "oidc.login_parameters" in folder.find_fault().wanted
+    folder.change("oidc.login_parameters", ["prompt", "max_age", "acr_values"])
+    assert folder.find_faults() == ()
+
+
+@pytest.mark.parametrize(("key", "value"), [("max_age_seconds", 300), ("acr_values", ["gold"])])
+def test_where_nobody_logs_in_no_login_can_be_demanded(folder: ConfigFolder, key: str, value: object) -> None:
+    folder.change_service("token", {"mode": "none"})
+    folder.change_route(**{"auth": "none", key: value})
+    assert folder.find_fault().key == f"routes[0].{key}"
 
 
 @pytest.mark.parametrize("mode", ["user", "resource", "exchange"])

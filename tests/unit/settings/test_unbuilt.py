@@ -31,8 +31,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("routes", "routes[0].rate_limit", "10/minute"),
     ("routes", "routes[0].authz", "pdp"),
     ("routes", "routes[0].authz_map", MAPPING),
-    ("routes", "routes[0].max_age_seconds", 300),
-    ("routes", "routes[0].acr_values", ["mfa"]),
     ("routes", "routes[0].auth", "bearer"),
     ("routes", "routes[0].websocket", True),
     ("routes", "forward_auth", [{"host": "pdp.example.com"}]),
