@@ -81,15 +81,24 @@ def test_a_logout_token_that_the_provider_gets_wrong_is_refused_to_its_face(farm
     assert farm.call(farm.first, browser).status_code == 200
 
 
+def wait_for_a_refusal(farm: Farm, browser: BrowserClient) -> requests.Response:
+    """Of a worker that has no copy of the session any more."""
+    answers = list[requests.Response]()
+
+    def is_refused() -> bool:
+        answers.append(farm.call(farm.first, browser))
+        return answers[-1].status_code != 200
+
+    wait_until(is_refused, timeout_seconds=20, what="the copies to be spent")
+    return answers[-1]
+
+
 def test_o1_redis_killed_and_back_with_its_data_gone_asks_everybody_to_log_in_again(
     farm: Farm, redis: RedisServer
 ) -> None:
     browser = farm.log_in()
     redis.kill()
-    wait_until(
-        lambda: farm.call(farm.second, browser).status_code == 503, timeout_seconds=20, what="the copies to be spent"
-    )
-    refused = farm.call(farm.first, browser)
+    refused = wait_for_a_refusal(farm, browser)
     assert (refused.status_code, refused.headers["X-BFF-Error"]) == (503, "store_unavailable")
     assert "Set-Cookie" not in refused.headers
     ready = requests.get(f"{farm.first.internal_origin}/health/ready", timeout=10)
