@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
 
 MAX_BODY_BYTES = 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -30,6 +31,10 @@ Form = Sequence[tuple[str, str]]
 
 class ControlUnreachableError(Exception):
     """No usable HTTP answer came: refused, cut off, too slow or too big. The text is for operators."""
+
+
+class ControlNotSentError(ControlUnreachableError):
+    """There was not even a connection, so the far side has seen nothing of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,14 @@ def _run_bounded(send: Callable[[], ControlAnswer], limit_seconds: float) -> Con
     return outcome.answer
 
 
+def _was_never_connected(error: Exception) -> bool:
+    """requests wraps what urllib3 says, whose `NewConnectionError`, name look-ups included, comes before any byte."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
+    return isinstance(getattr(cause, "reason", None), NewConnectionError)
+
+
 class _Outcome:
     __slots__ = ("answer", "done", "error")
 
@@ -191,6 +204,7 @@ class _Outcome:
             self.error = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting side must hear of it
             # The class alone: the text of such an error can hold the URL, and with it what the URL carries.
-            self.error = ControlUnreachableError(f"{type(error).__name__} in the exchange")
+            kind = ControlNotSentError if _was_never_connected(error) else ControlUnreachableError
+            self.error = kind(f"{type(error).__name__} in the exchange")
         finally:
             self.done.set()

@@ -63,12 +63,16 @@ class OidcClient:
         clock: Callable[[], float],
         allow_http: bool,
         get_signing_key: Callable[[], SigningKey] | None = None,
+        get_client_id: Callable[[], str] | None = None,
     ) -> None:
-        """`get_signing_key` is for `oidc.client_auth: private_key_jwt`, which does not work without."""
+        """`get_signing_key` is for `oidc.client_auth: private_key_jwt`, which does not work without. `get_client_id` is
+        asked for every exchange, for a client that registers itself; it raises `IdpUnavailableError` while there is
+        none. Without it, it is `oidc.client_id`."""
         self._settings = settings
         self._http = http
         self._clock = clock
-        self._authenticator = self._build_authenticator(get_signing_key)
+        self._get_signing_key = get_signing_key
+        self._get_client_id = get_client_id or (lambda: settings.client_id)
         self._metadata = MetadataSource(issuer=settings.issuer, http=http, clock=clock, allow_http=allow_http)
         self._keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
         # Anybody may send logout tokens with invented key ids; the looks for new keys that logins need are not theirs.
@@ -87,7 +91,7 @@ class OidcClient:
         metadata = self.get_metadata()
         parameters = oidc_requests.build_authorization_parameters(
             request,
-            client_id=self._settings.client_id,
+            client_id=self._get_client_id(),
             scope=" ".join(self._settings.scopes),
             resources=self._settings.resources,
         )
@@ -99,7 +103,7 @@ class OidcClient:
         except ANSWER_ERRORS as error:
             raise _refuse_login("pushed request", error) from error
         return oidc_requests.build_pushed_authorization_url(
-            metadata.authorization_endpoint, self._settings.client_id, request_uri
+            metadata.authorization_endpoint, self._get_client_id(), request_uri
         )
 
     def exchange_code(self, code: str, *, redirect_uri: str, code_verifier: str) -> TokenAnswer:
@@ -172,7 +176,7 @@ class OidcClient:
         allows_untyped = self._settings.allow_untyped_logout_token
         expected = LogoutTokenExpectation(
             issuer=self._settings.issuer,
-            client_id=self._settings.client_id,
+            client_id=self._get_client_id(),
             now=self._clock(),
             leeway_seconds=self._settings.clock_skew_seconds,
             allows_untyped=allows_untyped,
@@ -204,25 +208,26 @@ class OidcClient:
             return None
         return oidc_requests.build_end_session_url(
             metadata,
-            client_id=self._settings.client_id,
+            client_id=self._get_client_id(),
             id_token_hint=id_token_hint,
             post_logout_redirect_uri=post_logout_redirect_uri,
             state=state,
         )
 
-    def _build_authenticator(self, get_signing_key: Callable[[], SigningKey] | None) -> ClientAuthenticator:
-        settings = self._settings
-        signer = get_signing_key and AssertionSigner(
-            client_id=settings.client_id,
+    def _build_authenticator(self) -> ClientAuthenticator:
+        """Built for each request: which client this is may change while the process lives."""
+        settings, client_id = self._settings, self._get_client_id()
+        signer = self._get_signing_key and AssertionSigner(
+            client_id=client_id,
             audience=settings.assertion_audience,
             issuer=settings.issuer,
             get_token_endpoint=lambda: self.get_metadata().token_endpoint,
-            get_signing_key=get_signing_key,
+            get_signing_key=self._get_signing_key,
             clock=self._clock,
         )
         return build_client_authenticator(
             settings.client_auth,
-            settings.client_id,
+            client_id,
             settings.client_secret.get_secret_value(),
             signer.sign if signer else None,
         )
@@ -239,7 +244,7 @@ class OidcClient:
     def _build_expectation(self, *, nonce: str | None, max_age_seconds: int | None) -> IdTokenExpectation:
         return IdTokenExpectation(
             issuer=self._settings.issuer,
-            client_id=self._settings.client_id,
+            client_id=self._get_client_id(),
             nonce=nonce,
             now=self._clock(),
             leeway_seconds=self._settings.clock_skew_seconds,
@@ -256,7 +261,7 @@ class OidcClient:
         return parse_token_answer(self._post(self.get_metadata().token_endpoint, form))
 
     def _post(self, endpoint: str, form: Parameters, *, total_seconds: float | None = None) -> ControlAnswer:
-        request = self._authenticator.authenticate(form, endpoint)
+        request = self._build_authenticator().authenticate(form, endpoint)
         return self._http.fetch(
             "POST", endpoint, headers=request.headers, form=request.form, total_seconds=total_seconds
         )

@@ -34,6 +34,8 @@ class ProviderMetadata:
     end_session_endpoint: str = ""
     revocation_endpoint: str = ""
     pushed_authorization_request_endpoint: str = ""
+    registration_endpoint: str = ""
+    id_token_signing_algorithms: tuple[str, ...] = ()
     requires_pushed_authorization_requests: bool = False
     sends_issuer_in_callback: bool = False
     """`authorization_response_iss_parameter_supported` (RFC 9207 §3)."""
@@ -59,6 +61,8 @@ def parse_provider_metadata(document: Mapping[str, object], *, issuer: str, allo
         end_session_endpoint=optional("end_session_endpoint"),
         revocation_endpoint=optional("revocation_endpoint"),
         pushed_authorization_request_endpoint=optional("pushed_authorization_request_endpoint"),
+        registration_endpoint=optional("registration_endpoint"),
+        id_token_signing_algorithms=_parse_names(document.get("id_token_signing_alg_values_supported")),
         requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         sends_issuer_in_callback=document.get("authorization_response_iss_parameter_supported") is True,
     )
@@ -109,6 +113,11 @@ def _parse_endpoint(document: Mapping[str, object], name: str, allow_http: bool)
     if parts.scheme != "https" and not (allow_http and parts.scheme == "http"):
         raise MetadataRefusedError(f"{name} is not an https URL")
     return value
+
+
+def _parse_names(value: object) -> tuple[str, ...]:
+    """The texts of a list; a list of anything else tells us nothing, and nothing depends on it."""
+    return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
 
 
 def _refuse(reason: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
+from app.services.control_http import ControlAnswer, ControlHttp, ControlNotSentError, ControlUnreachableError
 
 Handler = Callable[[socket.socket, bytes], None]
 
@@ -89,6 +89,23 @@ def test_json_is_sent_as_json() -> None:
     with raw_server(answer()) as (origin, seen):
         build_http().fetch("POST", origin, json_body={"a": 1})
     assert seen[0].endswith(b'\r\n\r\n{"a": 1}')
+
+
+def test_where_nobody_listens_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(ControlNotSentError):
+        build_http().fetch("POST", origin, json_body={})
+
+
+def test_of_a_request_without_an_answer_nobody_knows_what_became() -> None:
+    with (
+        raw_server(lambda connection, _: connection.shutdown(socket.SHUT_RDWR)) as (origin, seen),
+        pytest.raises(ControlUnreachableError) as caught,
+    ):
+        build_http().fetch("POST", origin, json_body={})
+    assert len(seen) == 1
+    assert not isinstance(caught.value, ControlNotSentError)
 
 
 def test_redirects_are_not_followed() -> None:

@@ -45,6 +45,8 @@ def test_everything_that_is_used_is_taken() -> None:
             "end_session_endpoint": f"{ISSUER}/end",
             "revocation_endpoint": f"{ISSUER}/revoke",
             "pushed_authorization_request_endpoint": f"{ISSUER}/par",
+            "registration_endpoint": f"{ISSUER}/reg",
+            "id_token_signing_alg_values_supported": ["PS256", 7, "ES256"],
             "require_pushed_authorization_requests": True,
             "authorization_response_iss_parameter_supported": True,
         }
@@ -53,6 +55,8 @@ def test_everything_that_is_used_is_taken() -> None:
     assert metadata.end_session_endpoint == f"{ISSUER}/end"
     assert metadata.revocation_endpoint == f"{ISSUER}/revoke"
     assert metadata.pushed_authorization_request_endpoint == f"{ISSUER}/par"
+    assert metadata.registration_endpoint == f"{ISSUER}/reg"
+    assert metadata.id_token_signing_algorithms == ("PS256", "ES256")
     assert metadata.requires_pushed_authorization_requests
     assert metadata.sends_issuer_in_callback
 
