@@ -11,4 +11,5 @@ logging = services.configuration.settings.logging
 start_observing(level=logging.level, audit_sink=logging.audit_sink, metrics=services.metrics)
 services.state_store.start()
 services.housekeeping.start()
+services.key_rotation.start()
 services.token_refresher.start()

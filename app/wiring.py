@@ -18,7 +18,7 @@ from app.services.backchannel_logout import BackchannelLogout
 from app.services.control_http import ControlHttp
 from app.services.housekeeping import Housekeeping
 from app.services.key_ring import KeyRing, build_default_key_file, load_or_create_key_ring
-from app.services.key_store import KeyStore, load_or_create_key_store
+from app.services.key_store import KeyRotation, KeyStore, build_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
 from app.services.logout_marks import LogoutMarks
@@ -56,6 +56,7 @@ class Services:
     upstream_client: UpstreamClient
     pipeline: Pipeline
     housekeeping: Housekeeping
+    key_rotation: KeyRotation
     token_refresher: TokenRefresher
     metrics: Metrics
     clock: Callable[[], float]
@@ -75,7 +76,7 @@ def build_services(
     metrics = Metrics(metrics_module.shared_directory)
     state_store = build_state_store(settings.session, clock)
     key_ring = load_or_create_key_ring(_choose_key_file(settings))
-    key_store = load_or_create_key_store(Path(settings.keys.directory), algorithm=settings.keys.algorithm, clock=clock)
+    key_store = build_key_store(settings.keys, state_store=state_store, key_ring=key_ring, clock=clock)
     session_store = SessionStore(state_store, settings=settings.session, clock=clock)
     token_store = TokenStore(
         state_store, key_ring, clock=clock, local_cache_seconds=settings.session.local_cache_seconds
@@ -166,6 +167,7 @@ def build_services(
             monotonic=monotonic,
         ),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
+        key_rotation=KeyRotation(key_store),
         token_refresher=TokenRefresher(
             refresh_agenda,
             renew=session_tokens.renew_due,

@@ -1,6 +1,7 @@
 """For probes: does the process serve, and can it serve well. Says no more than that to anybody who asks.
 
-Live: the process answers. Ready: the session store takes a record and the keys are there. The identity provider is
+Live: the process answers. Ready: the session store takes a record and there are keys to sign with (`held`: those that
+the worker has, for it could not read them again). The identity provider is
 reported, from what the last use of it showed, and not required: sessions go on while it is away, and taking every
 instance out of service would help nobody.
 """
@@ -64,13 +65,13 @@ def _check_parts() -> dict[str, str]:
     probe: StoreProbe = current_app.extensions.setdefault("bff_store_probe", StoreProbe())
     return {
         "store": "ok" if probe.works(services) else "unavailable",
-        "keys": "ok" if services.key_store.public_jwks()["keys"] else "unavailable",
+        "keys": services.key_store.check(),
         "idp": "ok" if services.oidc_client.find_metadata() is not None else "unknown",
     }
 
 
 def _answer(parts: dict[str, str]) -> Response:
-    is_ready = parts["store"] == parts["keys"] == "ok"
+    is_ready = parts["store"] == "ok" and parts["keys"] in ("ok", "held")
     response = jsonify(status="ok" if is_ready else "unavailable", live="ok", parts=parts)
     response.status_code = 200 if is_ready else 503
     return response

@@ -29,6 +29,8 @@ class AuditEvent(StrEnum):
     CSRF_REFUSED = "csrf.refused"
     RECORD_REFUSED = "record.refused"
     KEY_CREATED = "key.created"
+    KEY_ACTIVATED = "key.activated"
+    KEY_RETIRED = "key.retired"
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - an event's name
 
 

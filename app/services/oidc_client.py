@@ -15,6 +15,7 @@ from app.core.errors import (
     IdpUnavailableError,
     LoginFailedError,
     ServiceTokenUnavailableError,
+    StoreUnavailableError,
 )
 from app.core.id_token import (
     IdTokenClaimError,
@@ -197,7 +198,7 @@ class OidcClient:
                 return False
             form = (("token", token), ("token_type_hint", token_type_hint))
             check_success(self._post(endpoint, form, total_seconds=total_seconds), statuses=(200, 204))
-        except (IdpUnavailableError, *ANSWER_ERRORS):
+        except (IdpUnavailableError, StoreUnavailableError, *ANSWER_ERRORS):
             return False
         return True
 

@@ -38,12 +38,6 @@ UNBUILT = (
     Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
     Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
     Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),
-    # keys in Redis
-    Unbuilt(SETTINGS, "keys.store", *only("directory")),
-    # rotation of our own keys
-    Unbuilt(SETTINGS, "keys.rotate_after_days", *only(30)),
-    Unbuilt(SETTINGS, "keys.publish_ahead_seconds", *only(3600)),
-    Unbuilt(SETTINGS, "keys.retire_after_days", *only(60)),
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),

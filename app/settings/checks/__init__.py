@@ -10,7 +10,7 @@ from app.settings.checks.draft import Draft
 from app.settings.checks.named_files import check_named_files
 from app.settings.checks.route_entries import check_routes, warn_of_routes
 from app.settings.checks.services import check_services, warn_of_services
-from app.settings.checks.times import check_times
+from app.settings.checks.times import check_times, warn_of_times
 from app.settings.findings import Finding
 
 CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
@@ -23,4 +23,9 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     check_routes,
 )
 
-WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (warn_of_deployment, warn_of_services, warn_of_routes)
+WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
+    warn_of_deployment,
+    warn_of_times,
+    warn_of_services,
+    warn_of_routes,
+)

@@ -84,6 +84,8 @@ def check_other_secrets(draft: Draft) -> Iterator[Finding]:
             yield draft.in_idps("idps", index, name, wanted=wanted)
     if draft.settings.session.store == "redis":
         yield from _check_redis(draft)
+    elif draft.settings.keys.store == "redis":
+        yield draft.in_settings("keys", "store", wanted="directory, or redis together with session.store: redis")
 
 
 def _check_decision_point(draft: Draft) -> Iterator[Finding]:

@@ -66,5 +66,10 @@ def warn_of_deployment(draft: Draft) -> Iterator[str]:
                 yield f"cors.allow_origins holds {origin}: over plain http anybody on the network can use it"
     if settings.session.idle_timeout_seconds > settings.session.absolute_timeout_seconds:
         yield "session.idle_timeout_seconds is longer than session.absolute_timeout_seconds and so without effect"
+    if settings.session.store == "redis" and settings.keys.store == "directory":
+        yield (
+            "session.store is redis and keys.store is directory: several machines need keys.store: redis too, else the "
+            "identity provider finds only the keys of the one that it happens to ask"
+        )
     if not settings.pdp.enabled:
         yield "pdp.enabled is false: no decision point is asked, whatever the routes say"

@@ -9,6 +9,7 @@ from app.settings.findings import Finding
 from app.settings.schema import Settings
 
 _DAY_SECONDS = 86_400
+_USUAL_JWKS_CACHE_SECONDS = 300
 
 
 def check_times(draft: Draft) -> Iterator[Finding]:
@@ -20,7 +21,17 @@ def check_times(draft: Draft) -> Iterator[Finding]:
         wanted = "more than keys.rotate_after_days: what a key signed must outlive it"
         yield draft.in_settings("keys", "retire_after_days", wanted=wanted)
     if keys.publish_ahead_seconds >= keys.rotate_after_days * _DAY_SECONDS:
-        yield draft.in_settings("keys", "publish_ahead_seconds", wanted="less than keys.rotate_after_days")
+        wanted = "less than keys.rotate_after_days: the next key is published within the time of the one before"
+        yield draft.in_settings("keys", "publish_ahead_seconds", wanted=wanted)
+
+
+def warn_of_times(draft: Draft) -> Iterator[str]:
+    seconds = draft.settings.keys.publish_ahead_seconds
+    if seconds < _USUAL_JWKS_CACHE_SECONDS:
+        yield (
+            f"keys.publish_ahead_seconds is {seconds}: identity providers often keep a JWKS for some minutes, and "
+            "refuse a key that they have not read yet"
+        )
 
 
 def fit_touch_interval(settings: Settings, *, is_given: bool) -> Settings:

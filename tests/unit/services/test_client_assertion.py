@@ -8,15 +8,12 @@ from joserfc import jwt
 from joserfc.jwk import JWKRegistry
 
 from app.services.client_assertion import AssertionAudience, AssertionSigner
-from app.services.key_store import Algorithm, KeyStore, load_or_create_key_store
+from app.services.key_store import Algorithm, KeyStore
+from tests.unit.services.key_store.support import open_key_store
 
 ISSUER = "https://idp.example.com"
 TOKEN_ENDPOINT = f"{ISSUER}/token"
 NOW = 1_700_000_000.75
-
-
-def open_keys(directory: Path, algorithm: Algorithm = "ES256") -> KeyStore:
-    return load_or_create_key_store(directory, algorithm=algorithm, clock=lambda: NOW)
 
 
 def build_signer(keys: KeyStore, audience: AssertionAudience = "issuer") -> AssertionSigner:
@@ -30,13 +27,13 @@ def decode(keys: KeyStore, assertion: str) -> jwt.Token:
 
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_the_published_key_verifies_an_assertion(tmp_path: Path, algorithm: Algorithm) -> None:
-    keys = open_keys(tmp_path / "keys", algorithm)
+    keys = open_key_store(tmp_path / "keys", algorithm)
     token = decode(keys, build_signer(keys).sign(TOKEN_ENDPOINT))
     assert token.header == {"alg": algorithm, "kid": keys.current.kid, "typ": "client-authentication+jwt"}
 
 
 def test_an_assertion_says_what_rfc_7523_asks_and_is_good_for_a_minute(tmp_path: Path) -> None:
-    keys = open_keys(tmp_path / "keys")
+    keys = open_key_store(tmp_path / "keys")
     claims = decode(keys, build_signer(keys).sign(TOKEN_ENDPOINT)).claims
     assert len(claims.pop("jti")) >= 43
     issued_at = 1_699_999_990
@@ -45,7 +42,7 @@ def test_an_assertion_says_what_rfc_7523_asks_and_is_good_for_a_minute(tmp_path:
 
 def test_no_two_assertions_have_the_same_jti(tmp_path: Path) -> None:
     """T17."""
-    keys = open_keys(tmp_path / "keys")
+    keys = open_key_store(tmp_path / "keys")
     signer = build_signer(keys)
     assert len({decode(keys, signer.sign(TOKEN_ENDPOINT)).claims["jti"] for _ in range(20)}) == 20
 
@@ -61,13 +58,13 @@ def test_no_two_assertions_have_the_same_jti(tmp_path: Path) -> None:
 def test_audience_and_type_are_what_the_setting_says(
     tmp_path: Path, audience: AssertionAudience, expected: str, typ: str
 ) -> None:
-    keys = open_keys(tmp_path / "keys")
+    keys = open_key_store(tmp_path / "keys")
     token = decode(keys, build_signer(keys, audience).sign(f"{ISSUER}/par"))
     assert (token.claims["aud"], token.header["typ"]) == (expected, typ)
 
 
 def test_the_key_is_asked_for_each_time(tmp_path: Path) -> None:
-    first, second = open_keys(tmp_path / "a"), open_keys(tmp_path / "b")
+    first, second = open_key_store(tmp_path / "a"), open_key_store(tmp_path / "b")
     keys = [second.current, first.current]
     signer = AssertionSigner("bff", "issuer", ISSUER, str, keys.pop, lambda: NOW)
     assert decode(first, signer.sign("")).header["kid"] == first.current.kid

@@ -96,6 +96,13 @@ SETTINGS_TABLE: list[Any] = [
     pytest.param({"session.absolute_timeout_seconds": 10**9}, "session.absolute_timeout_seconds", "less", id="endless"),
     pytest.param({"session.touch_interval_seconds": 1800}, "session.touch_interval_seconds", "less", id="late-touch"),
     pytest.param({"session.local_cache_seconds": 3600}, "session.local_cache_seconds", "60 or less", id="stale-copies"),
+    pytest.param(
+        {"keys.rotate_after_days": 1, "keys.publish_ahead_seconds": 86_400},
+        "keys.publish_ahead_seconds",
+        "less than keys.rotate_after_days",
+        id="published-longer-than-used",
+    ),
+    pytest.param({"keys.store": "redis"}, "keys.store", "session.store: redis", id="keys-alone-in-redis"),
     pytest.param({"keys.retire_after_days": 30}, "keys.retire_after_days", "rotate_after_days", id="retired-too-early"),
     # types
     pytest.param({"session.idle_timeout_seconds": "900"}, "session.idle_timeout_seconds", "whole number", id="quoted"),

@@ -19,6 +19,7 @@ def test_a_sound_configuration_draws_no_warning(folder: ConfigFolder) -> None:
         pytest.param({"environment": "development"}, "app.example.com", id="development-for-others"),
         pytest.param({"cors.allow_origins": ["http://localhost:5173"]}, "plain http", id="http-origin-in-production"),
         pytest.param({"session.absolute_timeout_seconds": 600}, "without effect", id="idle-longer-than-absolute"),
+        pytest.param({"keys.publish_ahead_seconds": 60}, "not read yet", id="keys-published-just-before-use"),
         pytest.param({"pdp.enabled": False}, "no decision point is asked", id="enforcement-off"),
     ],
 )

@@ -1,0 +1,32 @@
+"""Opens the keys where the settings say they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.services.key_ring import KeyRing
+from app.services.key_store.plan import RotationPolicy
+from app.services.key_store.store import KeyStore
+from app.services.private_document import DocumentFile, PrivateDocument, SealedDocument
+from app.services.state_store import StateStore
+from app.settings.schema.settings_file import KeySettings
+
+FILE_NAME = "signing-keys.json"
+RECORD_NAME = "signing-keys"
+_HOLDS = "the signing keys"
+
+
+def build_key_store(
+    settings: KeySettings, *, state_store: StateStore, key_ring: KeyRing, clock: Callable[[], float]
+) -> KeyStore:
+    """Reads keys that are in a directory, and raises `KeyStoreError` when they cannot be used. Of Redis, which may be
+    down at a start, nothing is asked before the keys are needed."""
+    document: PrivateDocument
+    if settings.store == "redis":
+        document = SealedDocument(RECORD_NAME, state_store, key_ring, holds=_HOLDS)
+        return KeyStore(document, RotationPolicy.from_settings(settings), clock=clock)
+    document = DocumentFile(Path(settings.directory) / FILE_NAME, holds=_HOLDS)
+    key_store = KeyStore(document, RotationPolicy.from_settings(settings), clock=clock)
+    key_store.load()
+    return key_store
