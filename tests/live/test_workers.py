@@ -30,8 +30,7 @@ def only(serving: int, workers: list[int]) -> Iterator[None]:
 
 
 def test_a_login_on_one_worker_counts_on_all_others_eight_calls_at_once(stack: Stack) -> None:
-    workers = stack.bff.worker_pids()
-    assert len(workers) >= 3
+    workers = stack.bff.wait_for_workers(3)
     alice = stack.open_browser()
     with only(workers[0], workers):
         alice.log_in("alice")
