@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from flask import Flask
 
@@ -17,7 +16,7 @@ from app.observability.metrics import Metrics
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.control_http import ControlHttp
 from app.services.housekeeping import Housekeeping
-from app.services.key_ring import KeyRing, build_default_key_file, load_or_create_key_ring
+from app.services.key_ring import KeyRing, choose_key_file, load_or_create_key_ring
 from app.services.key_store import KeyRotation, KeyStore, build_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
@@ -34,7 +33,7 @@ from app.services.token_provider import TokenProvider
 from app.services.token_refresher import TokenRefresher
 from app.services.token_store import TokenStore
 from app.services.upstream_client import UpstreamClient
-from app.settings import Configuration, Settings
+from app.settings import Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +74,9 @@ def build_services(
     settings = configuration.settings
     metrics = Metrics(metrics_module.shared_directory)
     state_store = build_state_store(settings.session, clock)
-    key_ring = load_or_create_key_ring(_choose_key_file(settings))
+    key_ring = load_or_create_key_ring(choose_key_file(settings))
     key_store = build_key_store(settings.keys, state_store=state_store, key_ring=key_ring, clock=clock)
-    session_store = SessionStore(state_store, settings=settings.session, clock=clock)
+    session_store = SessionStore(state_store, key_ring, settings=settings.session, clock=clock)
     token_store = TokenStore(
         state_store, key_ring, clock=clock, local_cache_seconds=settings.session.local_cache_seconds
     )
@@ -182,10 +181,3 @@ def build_services(
 
 def build_session_interface(app: Flask, services: Services) -> StoreSessionInterface:
     return StoreSessionInterface(app, services.session_store, settings=services.configuration.settings)
-
-
-def _choose_key_file(settings: Settings) -> Path:
-    """The one that seals tokens: the deployer's, or with the directory store one that is made beside it."""
-    if settings.tokens.data_key_file:
-        return Path(settings.tokens.data_key_file)
-    return build_default_key_file(Path(settings.session.directory))

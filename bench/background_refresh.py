@@ -120,8 +120,9 @@ def build_stores(place: str, key: bytes) -> Any:
         state: Any = open_redis_state_store(place, RedisSettings(), time.time)
     else:
         state = DirectoryStateStore(Path(place), time.time)
-    tokens = TokenStore(state, KeyRing([key]), clock=time.time, local_cache_seconds=2)
-    return state, SessionStore(state, settings=SessionSettings(), clock=time.time), tokens
+    key_ring = KeyRing([key])
+    tokens = TokenStore(state, key_ring, clock=time.time, local_cache_seconds=2)
+    return state, SessionStore(state, key_ring, settings=SessionSettings(), clock=time.time), tokens
 
 
 def build_agenda(state: Any) -> Any:

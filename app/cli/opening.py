@@ -19,6 +19,7 @@ from app.cli.output import open_console, print_faults
 from app.core.errors import StoreUnavailableError
 from app.core.redis_address import RedisUrlError
 from app.observability import audit, lines
+from app.services.key_ring import KeyFileError, KeyRing, choose_key_file
 from app.services.session_store import SessionStore
 from app.services.state_store.factory import RedisNotInstalledError, build_state_store
 from app.services.state_store.private_files import UnsafePermissionsError
@@ -32,6 +33,7 @@ class StoreFolderError(Exception):
 
 
 _OPENING_ERRORS = (
+    KeyFileError,
     OSError,
     RedisNotInstalledError,
     RedisUrlError,
@@ -57,9 +59,10 @@ def open_sessions(settings: Settings) -> Iterator[SessionStore]:
     stdout, lines.stdout = lines.stdout, lines.LineWriter(_STANDARD_ERROR)
     try:
         _check_folder(settings)
+        key_ring = KeyRing.load(choose_key_file(settings))  # never made here: it would open nothing
         state = build_state_store(settings.session, time.time)
         try:
-            yield SessionStore(state, settings=settings.session, clock=time.time)
+            yield SessionStore(state, key_ring, settings=settings.session, clock=time.time)
         finally:
             state.close()
     except _OPENING_ERRORS as error:

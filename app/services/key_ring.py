@@ -1,4 +1,4 @@
-"""The keys under which tokens lie in the store: AES-256-GCM (NIST SP 800-38D), the first key seals, all open.
+"""The keys under which records lie in the store: AES-256-GCM (NIST SP 800-38D), the first key seals, all open.
 
 A key file holds one key a line: 32 random bytes in base64. To change the key without losing a session, first add the
 new one as the last line everywhere, then move it to the top everywhere, and drop the old one once everything sealed
@@ -29,6 +29,7 @@ from app.services.state_store.private_files import (
     UnsafePermissionsError,
     create_private_file,
 )
+from app.settings import Settings
 
 KEY_BYTES = 32
 
@@ -96,6 +97,13 @@ def load_or_create_key_ring(path: Path) -> KeyRing:
     if not path.exists():
         _create_key_file(path)
     return KeyRing.load(path)
+
+
+def choose_key_file(settings: Settings) -> Path:
+    """The one that seals what lies in the store: the deployer's, or with the directory store one beside it."""
+    if settings.tokens.data_key_file:
+        return Path(settings.tokens.data_key_file)
+    return build_default_key_file(Path(settings.session.directory))
 
 
 def build_default_key_file(state_directory: Path) -> Path:

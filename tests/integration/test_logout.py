@@ -427,12 +427,14 @@ def test_the_alias_tells_the_same(world: World) -> None:
 
 def set_back_last_use(world: World, browser: Browser, seconds: int) -> None:
     """Makes the session look as if it was last used `seconds` ago."""
-    from app.services.session_store.record import rewrite_last_seen
+    from app.services.session_store.record import open_session_record
 
     services = browser.app.extensions["bff"]
     key = services.session_store.session_key(browser.cookie())
-    stored = services.state_store.find(f"session:{key}")
-    services.state_store.put(f"session:{key}", rewrite_last_seen(stored.value, services.clock() - seconds), 3600)
+    name = f"session:{key}"
+    opened = open_session_record(services.state_store.find(name).value, services.key_ring, name)
+    sealed = opened.seal_changed(services.key_ring, name, last_seen_at=services.clock() - seconds)
+    services.state_store.put(name, sealed, 3600)
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,9 @@ class World:
     def __init__(self, state: RedisStateStore, key_file: Path) -> None:
         settings = SessionSettings.model_validate({"local_cache_seconds": 0, "touch_interval_seconds": 0})
         self.state = state
-        self.sessions = SessionStore(state, settings=settings, clock=time.time)
-        self.tokens = TokenStore(state, load_or_create_key_ring(key_file), clock=time.time)
+        key_ring = load_or_create_key_ring(key_file)
+        self.sessions = SessionStore(state, key_ring, settings=settings, clock=time.time)
+        self.tokens = TokenStore(state, key_ring, clock=time.time)
 
     def log_in(self) -> str:
         session_id, _ = self.sessions.create(LOGIN)

@@ -232,11 +232,12 @@ def start_gateway(directory: Path, backend: RawBackend) -> Bff:
 def put_session(bff: Bff) -> tuple[SessionStore, str]:
     """Makes a session with a user token in the BFF's own store; returns the store and the session's id."""
     state = DirectoryStateStore(bff.state_directory, time.time)
-    sessions = SessionStore(state, settings=SessionSettings(), clock=time.time)
+    key_ring = KeyRing.load(build_default_key_file(bff.state_directory))
+    sessions = SessionStore(state, key_ring, settings=SessionSettings(), clock=time.time)
     session_id, _ = sessions.create(
         NewSession(user_id="alice", subject="alice", provider="test", issuer="http://test", claims={"name": "Alice Ä"})
     )
-    tokens = TokenStore(state, KeyRing.load(build_default_key_file(bff.state_directory)), clock=time.time)
+    tokens = TokenStore(state, key_ring, clock=time.time)
     token = TokenSet(
         access_token=USER_TOKEN,
         token_type="Bearer",

@@ -1,4 +1,8 @@
-"""What a session remembers: who logged in, when and how. Never a token."""
+"""What a session remembers: who logged in, when and how. Never a token.
+
+Records lie in the store sealed, each for its own name: whoever can write there can neither make nor change one, nor put
+one in another's place. A session is what its seal says, so nothing that is not sealed may decide whose it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.services.key_ring import KeyRing
 from app.services.state_store.versioned import UnreadableRecordError, decode_versioned, encode_versioned
 
 RECORD_VERSION = 1
@@ -74,31 +79,38 @@ def build_session_record(login: NewSession, *, reference: str, now: float) -> Se
     )
 
 
-def encode_session_record(record: SessionRecord) -> bytes:
-    """Raises `UnstorableRecordError`."""
-    return encode_versioned(record)
+def seal_session_record(record: SessionRecord, key_ring: KeyRing, name: str) -> bytes:
+    """Returns what lies in the store under `name`, and opens under no other. Raises `UnstorableRecordError`."""
+    return key_ring.seal(encode_versioned(record), bound_to=name)
 
 
-def decode_session_record(value: bytes) -> SessionRecord:
-    """Raises `UnreadableRecordError`."""
-    return decode_versioned(value, _decoder, RECORD_VERSION)
+def open_session_record(sealed: bytes, key_ring: KeyRing, name: str) -> OpenedRecord:
+    """Raises `SealBrokenError` for what no key of ours sealed under this name, and `UnreadableRecordError`."""
+    plaintext = key_ring.open(sealed, bound_to=name)
+    return OpenedRecord(decode_versioned(plaintext, _decoder, RECORD_VERSION), plaintext)
 
 
-def rewrite_last_seen(value: bytes, last_seen_at: float) -> bytes:
-    """Changes that one field and keeps the others, also those that only a newer version knows."""
-    fields = _map_decoder.decode(value)
-    fields["last_seen_at"] = last_seen_at
-    return msgspec.msgpack.encode(fields)
+@dataclass(frozen=True, slots=True)
+class OpenedRecord:
+    """A record and what it was read from, which may hold fields that only a newer version knows."""
+
+    record: SessionRecord
+    plaintext: bytes = field(repr=False)
+
+    def seal_changed(self, key_ring: KeyRing, name: str, **changes: object) -> bytes:
+        """Changes these fields and keeps the others, also those that are not known here."""
+        fields = {**_map_decoder.decode(self.plaintext), **changes}
+        return key_ring.seal(msgspec.msgpack.encode(fields), bound_to=name)
 
 
 __all__ = [
     "LONGEST_DEVICE",
     "RECORD_VERSION",
     "NewSession",
+    "OpenedRecord",
     "SessionRecord",
     "UnreadableRecordError",
     "build_session_record",
-    "decode_session_record",
-    "encode_session_record",
-    "rewrite_last_seen",
+    "open_session_record",
+    "seal_session_record",
 ]

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from app.core.errors import LoginFailedError, StoreUnavailableError
 from app.observability import audit
+from app.services.key_ring import KeyRing, SealBrokenError
 from app.services.session_store.keys import (
     build_idp_session_index_name,
     build_session_key,
@@ -32,11 +33,11 @@ from app.services.session_store.keys import (
 from app.services.session_store.local_copies import LocalCopies
 from app.services.session_store.record import (
     NewSession,
+    OpenedRecord,
     SessionRecord,
     build_session_record,
-    decode_session_record,
-    encode_session_record,
-    rewrite_last_seen,
+    open_session_record,
+    seal_session_record,
 )
 from app.services.session_store.timeouts import SessionTimeouts
 from app.services.state_store import StateStore, StoredRecord
@@ -56,8 +57,11 @@ _log = structlog.get_logger(__name__)
 class SessionStore:
     """One a worker. `clock` gives epoch seconds. Every method may raise `StoreUnavailableError`."""
 
-    def __init__(self, state: StateStore, *, settings: SessionSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, state: StateStore, key_ring: KeyRing, *, settings: SessionSettings, clock: Callable[[], float]
+    ) -> None:
         self._state = state
+        self._key_ring = key_ring
         self._clock = clock
         self._timeouts = SessionTimeouts.from_settings(settings)
         self._copies: LocalCopies[SessionRecord] = LocalCopies(
@@ -75,13 +79,14 @@ class SessionStore:
         session_id = make_session_id()
         key, now = build_session_key(session_id), self._clock()
         record = build_session_record(login, reference=secrets.token_hex(_REFERENCE_BYTES), now=now)
+        name = build_session_record_name(key)
         try:
-            value = encode_session_record(record)
+            sealed = seal_session_record(record, self._key_ring, name)
         except UnstorableRecordError as error:
             raise LoginFailedError(internal_reason=f"the claims cannot be stored: {error}") from error
         for index in _build_index_names(key, record):  # first: a session that no index names could not be ended by one
             self._state.add_member(index, key, self._timeouts.absolute_seconds)
-        self._state.add(build_session_record_name(key), value, self._timeouts.remaining(record, now))
+        self._state.add(name, sealed, self._timeouts.remaining(record, now), durable=True)
         if self.has_ended(key):
             self._remove_records(key, record)
             raise LoginFailedError(internal_reason="the session was ended while its login was under way")
@@ -90,8 +95,8 @@ class SessionStore:
     def find(self, session_id: str) -> SessionRecord | None:
         """Returns the session, or None when there is none or its time is over.
 
-        Malformed ids are unknown without asking the store. A record of a later format version is not usable by this
-        worker: None as well, but it stays where it is.
+        Malformed ids are unknown without asking the store. None also for a record that does not open, or is of a later
+        format version: this worker cannot use it, says so in the log, and leaves it where it is.
         """
         return self.find_by_key(build_session_key(session_id)) if is_session_id(session_id) else None
 
@@ -105,8 +110,8 @@ class SessionStore:
         """As `find_by_key`, but what is in the store at this moment, and without keeping a copy of it."""
         name = build_session_record_name(key)
         stored = self._state.find(name)
-        record = self._decode(name, stored) if stored else None
-        return record if record and self._is_live(key, record, self._clock()) else None
+        opened = self._open(name, stored) if stored else None
+        return opened.record if opened and self._is_live(key, opened.record, self._clock()) else None
 
     def touch(self, session_id: str, record: SessionRecord) -> SessionRecord:
         """Counts as activity: writes the time into the record if the last such write is a touch interval old.
@@ -197,30 +202,31 @@ class SessionStore:
 
     def _read(self, name: str, now: float) -> SessionRecord | None:
         stored = self._state.find(name)
-        record = self._decode(name, stored) if stored else None
-        if stored and record:
-            self._copies.keep(name, record, stored.mark, now)
-        return record
+        opened = self._open(name, stored) if stored else None
+        if not stored or not opened:
+            return None
+        self._copies.keep(name, opened.record, stored.mark, now)
+        return opened.record
 
-    def _decode(self, name: str, stored: StoredRecord) -> SessionRecord | None:
+    def _open(self, name: str, stored: StoredRecord) -> OpenedRecord | None:
         try:
-            return decode_session_record(stored.value)
-        except UnreadableRecordError as error:
-            if self._complaints.is_new(name):
+            return open_session_record(stored.value, self._key_ring, name)
+        except (SealBrokenError, UnreadableRecordError) as error:
+            if self._complaints.is_new(name, str(error)):
                 _log.warning("session_record.unreadable", reason=str(error))
                 audit.record("record.refused", kind="session", reason=str(error))
             return None
 
     def _write_last_seen(self, name: str, record: SessionRecord, now: float) -> SessionRecord:
         stored = self._state.find(name)
-        current = self._decode(name, stored) if stored else None
-        if not stored or not current or self._timeouts.is_over(current, now):
+        opened = self._open(name, stored) if stored else None
+        if not stored or not opened or self._timeouts.is_over(opened.record, now):
             return record
-        if not self._timeouts.is_touch_due(current, now):
-            return current
-        touched = replace(current, last_seen_at=now)
-        value = rewrite_last_seen(stored.value, now)
-        return touched if self._state.put_if_present(name, value, self._timeouts.remaining(touched, now)) else record
+        if not self._timeouts.is_touch_due(opened.record, now):
+            return opened.record
+        touched = replace(opened.record, last_seen_at=now)
+        sealed = opened.seal_changed(self._key_ring, name, last_seen_at=now)
+        return touched if self._state.put_if_present(name, sealed, self._timeouts.remaining(touched, now)) else record
 
     def _warn_of_failed_touch(self, error: StoreUnavailableError, now: float) -> None:
         if now >= self._next_touch_warning_at:
@@ -230,7 +236,8 @@ class SessionStore:
     def _end(self, key: str) -> SessionRecord | None:
         name = build_session_record_name(key)
         stored = self._state.find(name)
-        record = self._decode(name, stored) if stored else None
+        opened = self._open(name, stored) if stored else None
+        record = opened.record if opened else None
         try:
             self._state.put(build_tombstone_name(key), b"1", TOMBSTONE_LIFETIME_SECONDS)
         finally:  # a full disk refuses the tombstone and still lets the records go

@@ -89,7 +89,7 @@ class TokenSettings(StrictModel):
     sweep_interval_seconds: Annotated[WholeNumber, Ge(1), Le(3600)] = 30
     """How often the background looks for tokens that are due."""
     data_key_file: FilePath = ""
-    """Keys that seal stored tokens: 32 random bytes in base64 a line, the first seals, all open; empty: made beside
+    """Keys that seal stored records: 32 random bytes in base64 a line, the first seals, all open; empty: made beside
     the filesystem store."""
 
 

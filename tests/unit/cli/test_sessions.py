@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.cli.sessions import _tell_age
+from app.services.key_ring import KeyRing, build_default_key_file, load_or_create_key_ring
 from app.services.session_store import SessionRecord, SessionStore, build_session_key
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import private_files
@@ -41,7 +42,8 @@ class Bff:
         self.config.path.mkdir()
         self.config.change("session.directory", str(self.state_directory))
         self.state = DirectoryStateStore(self.state_directory, self.clock)
-        self.store = SessionStore(self.state, settings=build_settings(), clock=self.clock)
+        self.key_ring = load_or_create_key_ring(build_default_key_file(self.state_directory))
+        self.store = SessionStore(self.state, self.key_ring, settings=build_settings(), clock=self.clock)
         self.seconds_ago = 0.0
 
     def clock(self) -> float:
@@ -227,7 +229,7 @@ def test_a_session_of_a_later_version_ends_with_its_user_and_with_all(bff: Bff) 
     for target in ("--user=alice", "--all"):
         session_id, _ = bff.log_in()
         name = build_session_record_name(build_session_key(session_id))
-        bff.state.put(name, msgspec.msgpack.encode({"version": 2, "user": []}), IDLE)
+        bff.state.put(name, bff.key_ring.seal(msgspec.msgpack.encode({"version": 2, "user": []}), name), IDLE)
         assert bff.run("end", target, "--yes").exit_code == 0
         assert bff.state.find(name) is None
         assert bff.store.has_ended(build_session_key(session_id))
@@ -367,7 +369,9 @@ def test_in_redis_a_worker_hears_of_what_an_operator_ends(bff: Bff, tmp_path: Pa
     settings = bff.config.load().settings.session
     state = build_state_store(settings, time.time)
     state.start()
-    worker = SessionStore(state, settings=build_settings(local_cache_seconds=60), clock=time.time)
+    worker = SessionStore(
+        state, KeyRing([bytes(range(32))]), settings=build_settings(local_cache_seconds=60), clock=time.time
+    )
     ended, record = worker.create(build_login())
     kept, _ = worker.create(build_login(user_id="bob"))
     assert worker.find(ended) == record
@@ -378,6 +382,34 @@ def test_in_redis_a_worker_hears_of_what_an_operator_ends(bff: Bff, tmp_path: Pa
     assert worker.find(kept) is not None
     assert bff.run("end", "--all", "--yes").stdout == "1 session ended.\n"
     state.close()
+
+
+def test_sessions_that_were_sealed_with_another_key_are_not_listed_and_end_with_all(
+    bff: Bff, tmp_path: Path, redis_server: RedisServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    use_redis(bff, tmp_path, redis_server.url)
+    state = build_state_store(bff.config.load().settings.session, time.time)
+    strange_ring = KeyRing([bytes(range(32, 64))])
+    SessionStore(state, strange_ring, settings=build_settings(), clock=time.time).create(build_login())
+    listed = bff.run("list")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert "session_record.unreadable" in capfd.readouterr().err
+    assert bff.run("end", "--all", "--yes").exit_code == 0
+    capfd.readouterr()
+    assert bff.run("list").exit_code == 0
+    assert "session_record.unreadable" not in capfd.readouterr().err
+    state.close()
+
+
+def test_without_the_key_file_the_command_says_so_and_makes_none(bff: Bff) -> None:
+    bff.log_in()
+    key_file = build_default_key_file(bff.state_directory)
+    key_file.rename(key_file.with_suffix(".away"))
+    for command in (["list"], ["end", "--all", "--yes"]):
+        result = bff.run(*command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == f"The key file {key_file} cannot be read: No such file or directory.\n"
+    assert not key_file.exists()
 
 
 def test_a_redis_that_is_away_is_told_without_its_password(bff: Bff, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class World:
     def build(self, **changes: Any) -> None:
         settings = build_settings(**changes)
         self.state_store = DirectoryStateStore(self.directory, self.clock)
-        self.session_store = SessionStore(self.state_store, settings=settings.session, clock=self.clock)
+        self.session_store = SessionStore(self.state_store, self.key_ring, settings=settings.session, clock=self.clock)
         self.token_store = TokenStore(self.state_store, self.key_ring, clock=self.clock)
         self.client = OidcClient(settings.oidc, http=ControlHttp(timeout_seconds=5), clock=self.clock, allow_http=False)
         self.noted: list[str] = []

@@ -8,6 +8,7 @@ import pytest
 
 from app.core.errors import StoreUnavailableError
 from app.services.housekeeping import Housekeeping
+from app.services.key_ring import KeyRing
 from app.services.session_store import NewSession, SessionStore
 from app.services.state_store.directory import DirectoryStateStore
 from app.settings.schema.settings_file import SessionSettings
@@ -55,7 +56,7 @@ def state(tmp_path: Path, clock: Clock) -> CountingStore:
 
 
 def build(state: CountingStore, clock: Clock) -> tuple[Housekeeping, SessionStore]:
-    sessions = SessionStore(state, settings=SessionSettings(), clock=clock)
+    sessions = SessionStore(state, KeyRing([bytes(range(32))]), settings=SessionSettings(), clock=clock)
     return Housekeeping(state, sessions, interval_seconds=30), sessions
 
 
@@ -94,7 +95,7 @@ def test_a_session_that_could_not_be_ended_is_ended_once_the_store_is_back(state
         sessions.end(session_id)
     housekeeping.sweep()
     state.is_away = False
-    elsewhere = SessionStore(state, settings=SessionSettings(), clock=clock)
+    elsewhere = SessionStore(state, KeyRing([bytes(range(32))]), settings=SessionSettings(), clock=clock)
     assert elsewhere.find(session_id) is not None
     housekeeping.sweep()
     assert elsewhere.find(session_id) is None

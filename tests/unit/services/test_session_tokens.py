@@ -65,7 +65,7 @@ class World:
         idp.clock = self.clock
         self.state = DirectoryStateStore(directory / "state", self.clock)
         self.key_ring = KeyRing([secrets.token_bytes(32)])
-        self.sessions = SessionStore(self.state, settings=SessionSettings(), clock=self.clock)
+        self.sessions = SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock)
         self.tokens = TokenStore(self.state, self.key_ring, clock=self.clock)
         self.outcomes: list[str] = []
         self.scheduled: list[tuple[str, float]] = []
@@ -84,7 +84,7 @@ class World:
         )
         return SessionTokens(
             oidc_client=OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False),
-            session_store=SessionStore(self.state, settings=SessionSettings(), clock=self.clock),
+            session_store=SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock),
             token_store=TokenStore(self.state, self.key_ring, clock=self.clock),
             state_store=self.state,
             refresh_ahead_seconds=AHEAD_SECONDS,

@@ -125,7 +125,7 @@ class TokenMachine(RuleBasedStateMachine):
         self.state = self.open_state()
         self.key_ring = KeyRing([secrets.token_bytes(32)])
         self.session_settings = SessionSettings(idle_timeout_seconds=100_000, absolute_timeout_seconds=1_000_000)
-        self.store = SessionStore(self.state, settings=self.session_settings, clock=self.clock)
+        self.store = SessionStore(self.state, self.key_ring, settings=self.session_settings, clock=self.clock)
         self.tokens = TokenStore(self.state, self.key_ring, clock=self.clock)
         self.known: list[Known] = []
         self.start_workers()
@@ -152,7 +152,7 @@ class TokenMachine(RuleBasedStateMachine):
         )
         return SessionTokens(
             oidc_client=OidcClient(oidc, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False),
-            session_store=SessionStore(self.state, settings=self.session_settings, clock=self.clock),
+            session_store=SessionStore(self.state, self.key_ring, settings=self.session_settings, clock=self.clock),
             token_store=TokenStore(self.state, self.key_ring, clock=self.clock, local_cache_seconds=2),
             state_store=self.state,
             refresh_ahead_seconds=60,

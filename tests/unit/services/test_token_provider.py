@@ -51,7 +51,8 @@ class World:
         self.now = 1_700_000_000.0
         self.state_directory = directory / "state"
         self.state_store = DirectoryStateStore(self.state_directory, self.clock)
-        self.token_store = TokenStore(self.state_store, KeyRing([secrets.token_bytes(32)]), clock=self.clock)
+        self.key_ring = KeyRing([secrets.token_bytes(32)])
+        self.token_store = TokenStore(self.state_store, self.key_ring, clock=self.clock)
 
     def clock(self) -> float:
         return self.now
@@ -68,7 +69,7 @@ class World:
         client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
         session_tokens = SessionTokens(
             oidc_client=client,
-            session_store=SessionStore(self.state_store, settings=SessionSettings(), clock=self.clock),
+            session_store=SessionStore(self.state_store, self.key_ring, settings=SessionSettings(), clock=self.clock),
             token_store=self.token_store,
             state_store=self.state_store,
             refresh_ahead_seconds=refresh_ahead_seconds,

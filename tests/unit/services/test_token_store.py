@@ -111,7 +111,7 @@ def test_changing_the_key_loses_no_tokens(tokens: TokenStore, state: StateStore)
 def test_what_is_saved_after_the_end_of_its_session_does_not_stay(
     tokens: TokenStore, state: StateStore, clock: SteppedClock
 ) -> None:
-    sessions = SessionStore(state, settings=build_settings(), clock=clock)
+    sessions = SessionStore(state, KeyRing([OLD]), settings=build_settings(), clock=clock)
     session_id, _ = sessions.create(build_login())
     key = build_session_key(session_id)
     tokens.save(key, TOKENS, 60)
@@ -122,7 +122,7 @@ def test_what_is_saved_after_the_end_of_its_session_does_not_stay(
 
 
 def test_a_session_that_ends_while_its_tokens_are_saved_keeps_none(state: StateStore, clock: SteppedClock) -> None:
-    sessions = SessionStore(state, settings=build_settings(), clock=clock)
+    sessions = SessionStore(state, KeyRing([OLD]), settings=build_settings(), clock=clock)
     session_id, _ = sessions.create(build_login())
     key = build_session_key(session_id)
 

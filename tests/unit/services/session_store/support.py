@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.services.key_ring import KeyRing
 from app.services.session_store import NewSession
 from app.settings.schema.settings_file import SessionSettings
 
 IDLE, ABSOLUTE, TOUCH = 1800, 28800, 60
+KEY_RING = KeyRing([bytes(range(32))])
+"""What all workers of a test seal with."""
 
 
 def build_settings(**changes: Any) -> SessionSettings:

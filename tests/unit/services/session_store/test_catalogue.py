@@ -13,13 +13,13 @@ from app.services.session_store.keys import (
     list_shard_index_names,
 )
 from app.services.state_store import StateStore
-from tests.unit.services.session_store.support import IDLE, TOUCH, build_login, build_settings
+from tests.unit.services.session_store.support import IDLE, KEY_RING, TOUCH, build_login, build_settings
 from tests.unit.services.state_store.engines import SteppedClock
 
 
 @pytest.fixture
 def sessions(state: StateStore, clock: SteppedClock) -> SessionStore:
-    return SessionStore(state, settings=build_settings(), clock=clock)
+    return SessionStore(state, KEY_RING, settings=build_settings(), clock=clock)
 
 
 @pytest.fixture
@@ -142,7 +142,8 @@ def test_a_session_of_a_later_version_is_not_listed_and_can_be_ended_with_all(
 ) -> None:
     session_id, _ = log_in(sessions)
     key = sessions.session_key(session_id)
-    state.put(build_session_record_name(key), msgspec.msgpack.encode({"version": 2, "user": []}), IDLE)
+    name = build_session_record_name(key)
+    state.put(name, KEY_RING.seal(msgspec.msgpack.encode({"version": 2, "user": []}), name), IDLE)
     assert catalogue.list_all() == []
     assert list(sessions.find_all_keys()) == [key]
     sessions.end_by_key(key)

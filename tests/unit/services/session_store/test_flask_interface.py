@@ -20,7 +20,7 @@ from app.services.session_store.flask_interface import BffSession, StoreSessionI
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import StateStore
 from app.settings import Settings
-from tests.unit.services.session_store.support import build_login
+from tests.unit.services.session_store.support import KEY_RING, build_login
 from tests.unit.services.session_store.test_store import MALFORMED, Watched, refuse
 from tests.unit.services.state_store.engines import SteppedClock
 
@@ -45,7 +45,7 @@ class Site:
 
     def __init__(self, watched: Watched, clock: SteppedClock, settings: Settings) -> None:
         self.watched = watched
-        self.sessions = SessionStore(watched, settings=settings.session, clock=clock)
+        self.sessions = SessionStore(watched, KEY_RING, settings=settings.session, clock=clock)
         self.app = Flask(__name__)
         self.app.config["PROPAGATE_EXCEPTIONS"] = False
         self.interface = StoreSessionInterface(self.app, self.sessions, settings=settings)
@@ -166,7 +166,7 @@ def test_a_record_is_never_unpickled(site: Site, state: StateStore, logged_in: s
             return (pytest.fail, ("a pickle was loaded",))
 
     name = build_session_record_name(build_session_key(logged_in.partition("=")[2]))
-    state.put(name, pickle.dumps(Bomb()), 60)
+    state.put(name, KEY_RING.seal(pickle.dumps(Bomb()), name), 60)
     assert site.seen(lambda session: session.record, logged_in) is None
     assert site.interface.serializer is None
 

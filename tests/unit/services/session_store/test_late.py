@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from app.services.key_ring import KeyRing
 from app.services.session_store import SessionCatalogue, SessionRecord, SessionStore
 from app.services.session_store.keys import build_session_record_name, build_tokens_record_name
 from app.services.state_store import StateStore
 from app.services.token_store import TokenSet, TokenStore
-from tests.unit.services.session_store.support import TOUCH, build_login, build_settings
+from tests.unit.services.session_store.support import KEY_RING, TOUCH, build_login, build_settings
 from tests.unit.services.session_store.test_store import Watched
 from tests.unit.services.state_store.engines import SteppedClock
 
@@ -34,8 +33,8 @@ class SlowRequest:
     """A request on another worker that has read session and tokens before the end, and goes on after it."""
 
     def __init__(self, state: StateStore, clock: SteppedClock, session_id: str) -> None:
-        self.sessions = SessionStore(state, settings=build_settings(), clock=clock)
-        self.tokens = TokenStore(state, KeyRing([b"0123456789abcdef" * 2]), clock=time.time)
+        self.sessions = SessionStore(state, KEY_RING, settings=build_settings(), clock=clock)
+        self.tokens = TokenStore(state, KEY_RING, clock=time.time)
         self.session_id = session_id
         self.key = self.sessions.session_key(session_id)
         assert self.tokens.save(self.key, OLD, 600)
@@ -73,7 +72,7 @@ def test_what_comes_late_brings_nothing_back(
     state: StateStore, clock: SteppedClock, moment: str, late: Callable[[SlowRequest], None]
 ) -> None:
     watched = Watched(state)
-    sessions = SessionStore(watched, settings=build_settings(), clock=clock)
+    sessions = SessionStore(watched, KEY_RING, settings=build_settings(), clock=clock)
     session_id, _ = sessions.create(build_login())
     request = SlowRequest(state, clock, session_id)
     clock.step(TOUCH)

@@ -15,7 +15,7 @@ from app.services.session_store.catalogue import ListedSession
 from app.services.session_store.limit import select_surplus
 from app.services.session_store.record import build_session_record
 from app.services.state_store import StateStore
-from tests.unit.services.session_store.support import IDLE, TOUCH, build_login, build_settings
+from tests.unit.services.session_store.support import IDLE, KEY_RING, TOUCH, build_login, build_settings
 from tests.unit.services.state_store.engines import NOON, Engine, SteppedClock
 
 
@@ -23,7 +23,7 @@ class Worker:
     """Logs users in as the login flow does: make a session within a turn, then end what is too much."""
 
     def __init__(self, state: StateStore, clock: SteppedClock, max_per_user: int) -> None:
-        self.sessions = SessionStore(state, settings=build_settings(), clock=clock)
+        self.sessions = SessionStore(state, KEY_RING, settings=build_settings(), clock=clock)
         self.limit = SessionLimit(state, self.sessions, max_per_user=max_per_user)
         self.catalogue = SessionCatalogue(self.sessions)
         self.ended: list[str] = []

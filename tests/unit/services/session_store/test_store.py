@@ -12,15 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.core.errors import LoginFailedError, StoreUnavailableError
-from app.services.session_store import SessionRecord, SessionStore, build_session_key
+from app.services.key_ring import KeyRing
+from app.services.session_store import SessionCatalogue, SessionRecord, SessionStore, build_session_key
 from app.services.session_store.keys import (
     build_session_record_name,
     build_tokens_record_name,
     build_tombstone_name,
+    build_user_index_name,
 )
 from app.services.state_store import StateStore, StoredRecord
 from tests.support.processes import wait_until
-from tests.unit.services.session_store.support import ABSOLUTE, IDLE, TOUCH, build_login, build_settings
+from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
 from tests.unit.services.state_store.engines import NOON, Engine, SteppedClock
 
 HOUR = 3600
@@ -28,14 +30,14 @@ HOUR = 3600
 
 @pytest.fixture
 def sessions(state: StateStore, clock: SteppedClock) -> SessionStore:
-    return SessionStore(state, settings=build_settings(), clock=clock)
+    return SessionStore(state, KEY_RING, settings=build_settings(), clock=clock)
 
 
 @pytest.fixture
 def other_worker(engine: Engine, place: str, clock: SteppedClock) -> Iterator[SessionStore]:
     store = engine.open(place, clock)
     store.start()
-    yield SessionStore(store, settings=build_settings(), clock=clock)
+    yield SessionStore(store, KEY_RING, settings=build_settings(), clock=clock)
     store.close()
 
 
@@ -55,6 +57,7 @@ class Watched:
         self._state = state
         self.calls: list[str] = []
         self.said: list[object] = []
+        self.durable: list[str] = []
         self.before: dict[str, Callable[[str], object]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -63,6 +66,7 @@ class Watched:
         def watched(key: str, *arguments: object, **more: object) -> object:
             self.calls.append(f"{name} {key.partition(':')[0]}")
             self.said += [key, *arguments]
+            self.durable += [self.calls[-1]] if more.get("durable") else []
             for call in (name, self.calls[-1]):
                 if call in self.before:
                     self.before[call](key)
@@ -78,7 +82,7 @@ def watched(state: StateStore) -> Watched:
 
 @pytest.fixture
 def watched_sessions(watched: Watched, clock: SteppedClock) -> SessionStore:
-    return SessionStore(watched, settings=build_settings(), clock=clock)
+    return SessionStore(watched, KEY_RING, settings=build_settings(), clock=clock)
 
 
 def refuse(_: str) -> None:
@@ -205,7 +209,7 @@ def test_the_record_decides_even_where_the_store_keeps_it_longer(
 
 
 def test_a_local_copy_does_not_outlive_the_session(state: StateStore, clock: SteppedClock) -> None:
-    sessions = SessionStore(state, settings=build_settings(local_cache_seconds=60), clock=clock)
+    sessions = SessionStore(state, KEY_RING, settings=build_settings(local_cache_seconds=60), clock=clock)
     session_id, _ = sessions.create(build_login())
     clock.step(IDLE - 1)
     assert sessions.find(session_id) is not None
@@ -269,7 +273,7 @@ def test_workers_do_not_write_what_another_has_just_written(
 
 def test_a_touch_interval_of_the_idle_time_does_not_end_active_sessions(state: StateStore, clock: SteppedClock) -> None:
     settings = build_settings(idle_timeout_seconds=30, touch_interval_seconds=29)
-    sessions = SessionStore(state, settings=settings, clock=clock)
+    sessions = SessionStore(state, KEY_RING, settings=settings, clock=clock)
     session_id, _ = sessions.create(build_login())
     for _ in range(20):
         clock.step(14)
@@ -285,15 +289,15 @@ def test_a_touch_keeps_what_only_a_newer_worker_knows(
     name = build_session_record_name(build_session_key(session_id))
     stored = state.find(name)
     assert stored is not None
-    newer = {**msgspec.msgpack.decode(stored.value), "colour": "red"}
-    state.put(name, msgspec.msgpack.encode(newer), IDLE)
+    newer = {**msgspec.msgpack.decode(KEY_RING.open(stored.value, name)), "colour": "red"}
+    state.put(name, KEY_RING.seal(msgspec.msgpack.encode(newer), name), IDLE)
     clock.step(TOUCH)
     found = sessions.find(session_id)
     assert found is not None
     sessions.touch(session_id, found)
     stored = state.find(name)
     assert stored is not None
-    assert msgspec.msgpack.decode(stored.value) == {**newer, "last_seen_at": clock.now}
+    assert msgspec.msgpack.decode(KEY_RING.open(stored.value, name)) == {**newer, "last_seen_at": clock.now}
 
 
 def test_a_touch_leaves_it_to_whoever_is_changing_the_record(
@@ -415,7 +419,7 @@ def test_touches_and_an_end_at_once_leave_nothing(
         start = threading.Barrier(4)
 
         def touch(session_id: str = session_id, record: SessionRecord = record, start: Any = start) -> None:
-            worker = SessionStore(engine.open(place, clock), settings=build_settings(), clock=clock)
+            worker = SessionStore(engine.open(place, clock), KEY_RING, settings=build_settings(), clock=clock)
             start.wait()
             for _ in range(5):
                 worker.touch(session_id, record)
@@ -500,7 +504,7 @@ def test_a_record_of_a_later_version_is_not_used_and_not_destroyed(
 ) -> None:
     session_id, record = sessions.create(build_login())
     name = build_session_record_name(build_session_key(session_id))
-    later = msgspec.msgpack.encode({"version": 2, "user": ["of", "another", "shape"]})
+    later = KEY_RING.seal(msgspec.msgpack.encode({"version": 2, "user": ["of", "another", "shape"]}), name)
     state.put(name, later, IDLE)
     clock.step(TOUCH)
     with capture_logs() as lines:
@@ -519,8 +523,106 @@ def test_a_record_of_a_later_version_is_not_used_and_not_destroyed(
 @pytest.mark.parametrize("value", [b"", b"\x80\x04]", b"\x81", msgspec.msgpack.encode({"version": 1})])
 def test_a_record_that_is_none_is_an_unknown_session(sessions: SessionStore, state: StateStore, value: bytes) -> None:
     """L24."""
-    state.put(build_session_record_name(build_session_key("a" * 43)), value, 60)
+    name = build_session_record_name(build_session_key("a" * 43))
+    state.put(name, KEY_RING.seal(value, name), 60)
     assert sessions.find("a" * 43) is None
+
+
+STRANGE_RING = KeyRing([bytes(range(32, 64))])
+FORGERIES: dict[str, Callable[[bytes, str], bytes]] = {
+    "L24-plain": KEY_RING.open,
+    "L24-sealed-with-another-key": lambda sealed, name: STRANGE_RING.seal(KEY_RING.open(sealed, name), name),
+    "L24-of-another-session": lambda sealed, name: KEY_RING.seal(KEY_RING.open(sealed, name), name + "0"),
+    "L24-of-another-kind": lambda sealed, name: KEY_RING.seal(
+        KEY_RING.open(sealed, name), name.replace("session", "tokens")
+    ),
+    "L24-one-bit": lambda sealed, _: sealed[:-1] + bytes([sealed[-1] ^ 1]),
+    "L24-nonce": lambda sealed, _: sealed[:9] + bytes([sealed[9] ^ 1]) + sealed[10:],
+    "L24-cut-short": lambda sealed, _: sealed[:-1],
+    "L24-head-only": lambda sealed, _: sealed[:9],
+    "L24-empty": lambda _sealed, _name: b"",
+    "L24-later-seal": lambda sealed, _: b"\x02" + sealed[1:],
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_record_that_somebody_else_wrote_is_refused_and_told_once(
+    sessions: SessionStore,
+    state: StateStore,
+    clock: SteppedClock,
+    capfd: pytest.CaptureFixture[str],
+    forge: Callable[[bytes, str], bytes],
+) -> None:
+    """Whoever can write to the store knows the names of all records, and can put anything there."""
+    session_id, record = sessions.create(build_login())
+    name = build_session_record_name(build_session_key(session_id))
+    stored = state.find(name)
+    assert stored is not None
+    forged = forge(stored.value, name)
+    state.put(name, forged, IDLE)
+    clock.step(TOUCH)
+    with capture_logs() as lines:
+        assert sessions.find(session_id) is None
+        assert sessions.find_stored_by_key(build_session_key(session_id)) is None
+        assert SessionCatalogue(sessions).list_of_user("alice") == []
+        assert sessions.touch(session_id, record) == record
+    assert [line["event"] for line in lines] == ["session_record.unreadable"]
+    trail = capfd.readouterr().out
+    assert trail.count('"record.refused"') == 1
+    assert "alice" not in trail
+    left = state.find(name)
+    assert left is not None
+    assert left.value == forged
+    sessions.end(session_id)
+    assert state.find(name) is None
+
+
+def test_a_good_record_under_the_name_of_another_session_lets_nobody_in(
+    sessions: SessionStore, state: StateStore
+) -> None:
+    victim, _ = sessions.create(build_login(user_id="victim"))
+    attacker, _ = sessions.create(build_login(user_id="mallory"))
+    stored = state.find(build_session_record_name(build_session_key(victim)))
+    assert stored is not None
+    state.put(build_session_record_name(build_session_key(attacker)), stored.value, IDLE)
+    assert sessions.find(attacker) is None
+
+
+def test_a_name_in_an_index_gives_nobody_a_session(sessions: SessionStore, state: StateStore) -> None:
+    """The indexes are not sealed: they say where to look, and the record says whose it is."""
+    victim, record = sessions.create(build_login(user_id="victim"))
+    state.add_member(build_user_index_name("mallory"), build_session_key(victim), IDLE)
+    assert SessionCatalogue(sessions).list_of_user("mallory") == []
+    assert [listed.record for listed in SessionCatalogue(sessions).list_of_user("victim")] == [record]
+
+
+def test_nothing_about_the_user_can_be_read_in_the_store(watched: Watched, watched_sessions: SessionStore) -> None:
+    watched_sessions.create(build_login(user_id="alice@example.com", claims={"name": "Alice"}))
+    said = b"".join(word if isinstance(word, bytes) else repr(word).encode() for word in watched.said)
+    assert b"alice" not in said.lower()
+
+
+def test_changing_the_key_ends_no_session(state: StateStore, clock: SteppedClock) -> None:
+    old, new = bytes(range(32)), bytes(range(32, 64))
+
+    def open_with(*keys: bytes) -> SessionStore:
+        return SessionStore(state, KeyRing(list(keys)), settings=build_settings(local_cache_seconds=0), clock=clock)
+
+    session_id, record = open_with(old).create(build_login())
+    assert open_with(old, new).find(session_id) == record
+    assert open_with(new, old).find(session_id) == record
+    clock.step(TOUCH)
+    touched = open_with(new, old).touch(session_id, record)
+    assert open_with(new).find(session_id) == touched, "what is written is sealed with the first key"
+    assert open_with(old, new).find(session_id) == touched, "a worker that was not restarted yet can read it"
+    with capture_logs() as lines:
+        assert open_with(old).find(session_id) is None
+    assert "not in the key file" in lines[0]["reason"]
+
+
+def test_a_login_waits_for_a_replica(watched: Watched, watched_sessions: SessionStore) -> None:
+    watched_sessions.create(build_login())
+    assert watched.durable == ["add session"]
 
 
 # Local copies
@@ -564,10 +666,10 @@ def test_a_read_that_began_before_the_end_is_not_served_after_it(
                 other_worker.end_by_key(key.partition(":")[2])
             return found
 
-    sessions = SessionStore(Slow(state), settings=build_settings(), clock=clock)
+    sessions = SessionStore(Slow(state), KEY_RING, settings=build_settings(), clock=clock)
     session_id, _ = other_worker.create(build_login())
     sessions.find(session_id)  # this one overlaps the end
-    reader = SessionStore(state, settings=build_settings(), clock=clock)
+    reader = SessionStore(state, KEY_RING, settings=build_settings(), clock=clock)
     sessions._state = state
     assert has_heard(engine, lambda: sessions.find(session_id) is None)
     assert reader.find(session_id) is None
@@ -578,7 +680,7 @@ def test_a_worker_drops_its_own_copy_of_what_it_ends_itself(state: StateStore, c
         def is_current(self, key: str, mark: object) -> bool:
             return True
 
-    sessions = SessionStore(NeverTells(state), settings=build_settings(), clock=clock)
+    sessions = SessionStore(NeverTells(state), KEY_RING, settings=build_settings(), clock=clock)
     session_id, _ = sessions.create(build_login())
     assert sessions.find(session_id) is not None
     sessions.end(session_id)
@@ -586,7 +688,7 @@ def test_a_worker_drops_its_own_copy_of_what_it_ends_itself(state: StateStore, c
 
 
 def test_local_copies_can_be_switched_off(watched: Watched, clock: SteppedClock) -> None:
-    sessions = SessionStore(watched, settings=build_settings(local_cache_seconds=0), clock=clock)
+    sessions = SessionStore(watched, KEY_RING, settings=build_settings(local_cache_seconds=0), clock=clock)
     session_id, _ = sessions.create(build_login())
     watched.calls.clear()
     for _ in range(3):
