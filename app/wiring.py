@@ -13,7 +13,9 @@ from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
+from app.services.access_token_sources import build_access_token_sources
 from app.services.backchannel_logout import BackchannelLogout
+from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.control_http import ControlHttp
 from app.services.housekeeping import Housekeeping
 from app.services.key_ring import KeyRing, choose_key_file, load_or_create_key_ring
@@ -159,6 +161,11 @@ def build_services(
             policy=GatewayPolicy.from_settings(settings),
             route_table=configuration.route_table,
             sessions=session_store,
+            bearers=BearerAuthenticator(
+                build_access_token_sources(configuration, oidc_client=oidc_client, clock=clock),
+                kept_claims=configuration.pdp.subject_claims,
+                clock=clock,
+            ),
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),

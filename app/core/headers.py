@@ -240,18 +240,21 @@ def build_upstream_headers(
     if bearer is not None:
         ours.append(("Authorization", f"Bearer {bearer}"))
     if identity is not None:
-        ours += _build_identity_lines(identity)
+        ours += build_identity_lines(identity)
     if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in ours])):
         raise InternalError(internal_reason="a header value of our own holds a line break")
     return kept + ours
 
 
-def _build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
-    return [
+def build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
+    """Returns the header lines that tell who calls."""
+    lines = [
         ("X-User-ID", encode_identifier(identity.user_id)),
         ("X-Original-User", encode_identifier(identity.original_user)),
-        ("X-Session-ID", encode_identifier(identity.session_reference)),
     ]
+    if identity.session_reference:
+        lines.append(("X-Session-ID", encode_identifier(identity.session_reference)))
+    return lines
 
 
 def _drop_nominated(lines: list[tuple[str, str]], connection_lines: list[str]) -> list[tuple[str, str]]:

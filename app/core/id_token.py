@@ -54,7 +54,7 @@ def check_id_token_claims(claims: Mapping[str, object], expected: IdTokenExpecta
     if claims.get("iss") != expected.issuer:
         raise IdTokenClaimError("iss is not the configured issuer")
     _check_audience(claims, expected.client_id)
-    _check_subject(claims.get("sub"))
+    check_subject(claims.get("sub"))
     _check_times(claims, expected)
     if expected.nonce is not None:
         _check_nonce(claims.get("nonce"), expected.nonce)
@@ -100,8 +100,11 @@ def parse_audience(value: object) -> list[str]:
     raise IdTokenClaimError("aud is missing or neither a string nor a list of strings")
 
 
-def _check_subject(subject: object) -> None:
-    """Spaces at the ends are refused because a header field loses them, and "alice " must not become "alice"."""
+def check_subject(subject: object) -> None:
+    """Raises `IdTokenClaimError` for a `sub` that is no identifier.
+
+    Spaces at the ends are refused because a header field loses them, and "alice " must not become "alice".
+    """
     if not isinstance(subject, str) or not subject:
         raise IdTokenClaimError("sub is missing or not a string")
     if len(subject) > MAX_SUBJECT_CHARACTERS:

@@ -11,7 +11,8 @@ class Identity:
     """A user whose session (or bearer token) was found good.
 
     `user_id` is the ID token's `sub` (or the claim named by `oidc.user_id_claim`); `subject` is always `sub`.
-    `session_reference` names the session to backends and logs and cannot be used as a cookie.
+    `session_reference` names the session to backends and logs and cannot be used as a cookie; it is empty for a caller
+    who has none.
     """
 
     user_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.cross_site import FetchMetadata
 from app.core.headers import HeaderView
@@ -33,6 +33,8 @@ class Call:
     route: Route | None = None
     session: SessionRecord | None = None
     identity: Identity | None = None
+    presented_token: str | None = field(default=None, repr=False)
+    """The caller's own access token, on a bearer route."""
     error_code: str = ""
     upstream_seconds: float | None = None
     bytes_in: int = 0

@@ -54,6 +54,7 @@ from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
 from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import logs
+from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.session_store import SessionRecord, SessionStore
 from app.services.token_provider import TokenProvider
 from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
@@ -70,6 +71,7 @@ class Pipeline:
         policy: GatewayPolicy,
         route_table: RouteTable,
         sessions: SessionStore,
+        bearers: BearerAuthenticator,
         tokens: TokenProvider,
         upstream: UpstreamClient,
         recorder: CallRecorder,
@@ -79,6 +81,7 @@ class Pipeline:
         self._policy = policy
         self._routes = route_table
         self._sessions = sessions
+        self._bearers = bearers
         self._tokens = tokens
         self._upstream = upstream
         self._recorder = recorder
@@ -107,7 +110,7 @@ class Pipeline:
         session_id = self._identify(call, match.route)
         body = self._check_call(call, match.route, session_id)
         _authorize(match.route)
-        bearer = self._get_bearer(match.route, session_id)
+        bearer = self._get_bearer(call, match.route, session_id)
         headers = self._build_headers(call, match, bearer)
         upstream = self._open_upstream(call, match, target, headers, body)
         return self._answer(call, match, upstream)
@@ -167,8 +170,12 @@ class Pipeline:
     # Step 3
 
     def _identify(self, call: Call, route: Route) -> str | None:
-        """Returns the session's id on a session route, None on one that needs no login."""
+        """Returns the session's id on a session route, None on any other."""
         if route.auth == "none":
+            return None
+        if route.auth == "bearer":
+            caller = self._bearers.authenticate(call.headers.get("authorization"))
+            call.identity, call.presented_token = caller.identity, caller.token
             return None
         session_id = parse_single_session_cookie(call.headers.get_all("cookie"), self._policy.session_cookie)
         if session_id is None:
@@ -212,7 +219,9 @@ class Pipeline:
 
     # Step 6
 
-    def _get_bearer(self, route: Route, session_id: str | None) -> str | None:
+    def _get_bearer(self, call: Call, route: Route, session_id: str | None) -> str | None:
+        if route.service.token.mode == "user" and call.presented_token is not None:
+            return call.presented_token
         session_key = self._sessions.session_key(session_id) if session_id is not None else None
         return self._tokens.get_bearer(route.service, session_key)
 
@@ -298,7 +307,11 @@ class Pipeline:
         return self._finish(call, HTTPStatus(status), headers, body)
 
     def _may_be_sent_to_login(self, call: Call) -> bool:
-        return call.route is not None and call.route.navigation and is_navigation(call.request.method, call.metadata)
+        """A caller with a bearer token is a program: it is told 401, and no login page would get it a token."""
+        route = call.route
+        if route is None or not route.navigation or route.auth != "session":
+            return False
+        return is_navigation(call.request.method, call.metadata)
 
     def _finish(self, call: Call, status: HTTPStatus, headers: HeaderLines, body: bytes) -> ProxyResponse:
         """Builds an answer of our own: complete, with its length."""

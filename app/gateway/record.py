@@ -36,7 +36,7 @@ class CallRecorder:
             path=call.path,
             route_id=call.route.id if call.route else "",
             user_id=call.identity.user_id if call.identity else None,
-            session=call.identity.session_reference if call.identity else None,
+            session=(call.identity.session_reference or None) if call.identity else None,
             client_address=call.client_address,
         )
 
@@ -64,7 +64,7 @@ class CallRecorder:
                 bytes_in=call.bytes_in,
                 bytes_out=call.bytes_out,
                 user_id=call.identity.user_id if call.identity else None,
-                session=call.identity.session_reference if call.identity else None,
+                session=(call.identity.session_reference or None) if call.identity else None,
                 client_address=call.client_address,
                 aborted=call.is_cut_off,
             )

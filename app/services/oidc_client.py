@@ -44,7 +44,12 @@ from app.services.oidc_answers import (
     parse_token_answer,
     parse_userinfo_answer,
 )
-from app.services.oidc_client_auth import ClientAuthenticator, Parameters, build_client_authenticator
+from app.services.oidc_client_auth import (
+    AuthenticatedRequest,
+    ClientAuthenticator,
+    Parameters,
+    build_client_authenticator,
+)
 from app.services.oidc_keys import KeySource, SignatureRefusedError, parse_signed_token
 from app.services.oidc_metadata import MetadataSource, ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
@@ -86,6 +91,10 @@ class OidcClient:
     def find_metadata(self) -> ProviderMetadata | None:
         """Returns the provider's metadata if it can be had without asking the provider."""
         return self._metadata.find_cached()
+
+    def authenticate(self, form: Parameters, endpoint: str) -> AuthenticatedRequest:
+        """Adds the BFF's own client authentication to a request to any endpoint of the provider."""
+        return self._build_authenticator().authenticate(form, endpoint)
 
     def fetch_authorization_url(self, request: AuthorizationRequest) -> str:
         """Returns where to send the browser, after pushing the request there if that is to be done (RFC 9126)."""
@@ -262,7 +271,7 @@ class OidcClient:
         return parse_token_answer(self._post(self.get_metadata().token_endpoint, form))
 
     def _post(self, endpoint: str, form: Parameters, *, total_seconds: float | None = None) -> ControlAnswer:
-        request = self._build_authenticator().authenticate(form, endpoint)
+        request = self.authenticate(form, endpoint)
         return self._http.fetch(
             "POST", endpoint, headers=request.headers, form=request.form, total_seconds=total_seconds
         )

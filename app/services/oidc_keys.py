@@ -105,6 +105,19 @@ def parse_signed_token(raw_token: str) -> SignedToken:
     return SignedToken(raw_token, algorithm, key_id, header.get("typ"))
 
 
+def find_unverified_claims(raw_token: str) -> dict[str, object] | None:
+    """Returns what a token says before anybody has checked that it may: good for finding its issuer and nothing else.
+
+    None for what is not a JWT that could be read.
+    """
+    if raw_token.count(".") != 2 or len(raw_token) > MAX_TOKEN_BYTES:
+        return None
+    try:
+        return _parse_segment(raw_token.split(".")[1])
+    except SignatureRefusedError:
+        return None
+
+
 def find_key(keys: Sequence[Jwk], token: SignedToken) -> Jwk | None:
     """Returns the published key for `token`: by its kid, or, without one, the only key that fits its algorithm."""
     fitting = [key for key in keys if _fits(key, token.algorithm)]
@@ -128,10 +141,17 @@ def verify_signature(token: SignedToken, key: Jwk) -> VerifiedToken:
 class KeySource:
     """The published keys, cached, and the signatures checked with them."""
 
-    def __init__(self, *, http: ControlHttp, clock: Callable[[], float], get_jwks_uri: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        *,
+        http: ControlHttp,
+        clock: Callable[[], float],
+        get_jwks_uri: Callable[[], str],
+        times: CacheTimes = TIMES,
+    ) -> None:
         self._http = http
         self._get_jwks_uri = get_jwks_uri
-        self._cache = DocumentCache(self._fetch, clock=clock, times=TIMES)
+        self._cache = DocumentCache(self._fetch, clock=clock, times=times)
 
     def verify(self, raw_token: str) -> VerifiedToken:
         """Raises `SignatureRefusedError` for a token, `IdpUnavailableError` when the keys cannot be had."""
@@ -193,9 +213,9 @@ def _has_allowed_size(key: Jwk) -> bool:
 
 def _parse_segment(segment: str) -> dict[str, object]:
     try:
-        header = json.loads(urlsafe_b64decode(segment.encode("ascii")))
+        members = json.loads(urlsafe_b64decode(segment.encode("ascii")))
     except (ValueError, RecursionError) as error:
-        raise SignatureRefusedError("the token's header cannot be read") from error
-    if not isinstance(header, dict):
-        raise SignatureRefusedError("the token's header is not an object")
-    return header
+        raise SignatureRefusedError("a part of the token cannot be read") from error
+    if not isinstance(members, dict):
+        raise SignatureRefusedError("a part of the token is not an object")
+    return members

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding, tell_value
-from app.settings.sources import IDPS, ROUTES, SETTINGS
+from app.settings.sources import ROUTES, SETTINGS
 from app.settings.yaml_document import KeyPath
 
 
@@ -51,9 +51,6 @@ UNBUILT = (
     Unbuilt(ROUTES, "routes[].authz", *only(None, "none")),
     Unbuilt(ROUTES, "routes[].authz_map", *NOTHING),
     Unbuilt(ROUTES, "forward_auth", *NOTHING),
-    # bearer tokens
-    Unbuilt(ROUTES, "routes[].auth", *only("session", "none")),
-    Unbuilt(IDPS, "idps", *NOTHING),
     # the data plane
     Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
@@ -63,7 +60,7 @@ UNBUILT = (
 
 
 def check_unbuilt(draft: Draft) -> Iterator[Finding]:
-    models = {SETTINGS: draft.settings, ROUTES: draft.routes, IDPS: draft.idps}
+    models = {SETTINGS: draft.settings, ROUTES: draft.routes}
     for unbuilt in UNBUILT:
         steps = tuple(unbuilt.key.replace("[]", ".[]").split("."))
         for path, value in _find_values(models[unbuilt.file], steps, ()):

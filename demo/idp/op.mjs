@@ -34,6 +34,7 @@ const RESOURCES = JSON.parse(env.OP_RESOURCES ?? JSON.stringify({
   'urn:test:api:crud': { scope: 'crud:read crud:write', alg: 'ES256' },
   'urn:test:api:llm': { scope: 'llm:chat', alg: 'PS256' },
   'urn:test:pdp': { scope: 'authz:evaluate', alg: 'ES256' },
+  'urn:test:api:opaque': { scope: 'opaque:read', format: 'opaque' },
 }));
 const resourceInfo = (id) => {
   const r = RESOURCES[id];

@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 PAGES = {
     "settings.yaml": ("settings.md", "## settings.yaml"),
     "pdp.yaml": ("settings.md", "## pdp.yaml"),
-    "idps.yaml": ("settings.md", "## idps.yaml"),
+    "idps.yaml": ("idps-yaml.md", "## Keys"),
     "routes.yaml": ("routes-yaml.md", "## Keys"),
 }
 ROW = re.compile(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,14 +78,15 @@ def start_bff(
     workers: int = WORKERS,
     settings: Mapping[str, Any] | None = None,
     routes: Mapping[str, Any] | None = None,
+    idps: Sequence[Mapping[str, Any]] = (),
 ) -> Bff:
-    """Start a BFF that keeps everything below `directory`; `settings` and `routes` change the configuration.
+    """Start a BFF that keeps everything below `directory`; `settings`, `routes`, `idps` change the configuration.
 
     The caller stops it. Starting again with the same `directory` and `port` finds the same state.
     """
     port, internal_port = port or free_port(), free_port()
     base = build_settings(port, internal_port, issuer=issuer, client=client, directory=directory)
-    write_configuration(directory / "config", merge(base, settings or {}), routes or build_routes(backend_url))
+    write_configuration(directory / "config", merge(base, settings or {}), routes or build_routes(backend_url), idps)
     environment = minimal_environment(
         BFF_BIND=f"127.0.0.1:{port}",
         BFF_CONFIG_DIR=str(directory / "config"),
@@ -140,9 +141,12 @@ def build_route(path: str, service: str, upstream_path: str, **more: Any) -> dic
     return {**route, "auth": "session", "authz": "none", **more}
 
 
-def write_configuration(directory: Path, settings: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
+def write_configuration(
+    directory: Path, settings: Mapping[str, Any], routes: Mapping[str, Any], idps: Sequence[Mapping[str, Any]] = ()
+) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in (("settings.yaml", settings), ("routes.yaml", routes)):
+    files = {"settings.yaml": settings, "routes.yaml": routes, "idps.yaml": {"idps": [dict(entry) for entry in idps]}}
+    for name, content in files.items():
         (directory / name).write_text(yaml.safe_dump(dict(content)), encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from app.settings.checks.bearer_tokens import check_bearer_tokens, warn_of_bearer_tokens
 from app.settings.checks.credentials import check_client, check_other_secrets
 from app.settings.checks.deployment import check_deployment, warn_of_deployment
 from app.settings.checks.draft import Draft
@@ -21,6 +22,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     check_named_files,
     check_services,
     check_routes,
+    check_bearer_tokens,
 )
 
 WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
@@ -28,4 +30,5 @@ WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
     warn_of_times,
     warn_of_services,
     warn_of_routes,
+    warn_of_bearer_tokens,
 )

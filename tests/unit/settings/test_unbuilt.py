@@ -10,7 +10,6 @@ from app.settings.unbuilt import UNBUILT
 from tests.unit.settings.config_folder import ConfigFolder, change
 
 MAPPING = {"GET": {"resource": "form", "action": "read"}}
-IDP = {"name": "p", "issuer": "https://p.example.com", "audience": "a", "jwks_url": "https://p.example.com/jwks"}
 
 TABLE: list[tuple[str, str, object]] = [
     ("settings", "oidc.dcr.enabled", True),
@@ -27,11 +26,9 @@ TABLE: list[tuple[str, str, object]] = [
     ("routes", "routes[0].rate_limit", "10/minute"),
     ("routes", "routes[0].authz", "pdp"),
     ("routes", "routes[0].authz_map", MAPPING),
-    ("routes", "routes[0].auth", "bearer"),
     ("routes", "routes[0].websocket", True),
     ("routes", "forward_auth", [{"host": "pdp.example.com"}]),
     ("routes", "services.crud.base_urls", ["http://a", "http://b"]),
-    ("idps", "idps", [IDP]),
 ]
 
 
@@ -44,8 +41,7 @@ def test_what_is_not_built_is_refused(folder: ConfigFolder, file: str, key: str,
 
 
 def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
-    folder.idps = {}
-    tree = {"settings": folder.settings, "routes": folder.routes, "idps": folder.idps}[file]
+    tree = {"settings": folder.settings, "routes": folder.routes}[file]
     if key.startswith("routes[0]."):
         tree, key = tree["routes"][0], key.removeprefix("routes[0].")
     change(tree, key, value)
