@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, after_this_request, current_app, g, jsonify, request
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from app.wiring import Services
 
 MAX_FORM_BYTES = 16 * 1024
-FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+FORM_TYPE = "application/x-www-form-urlencoded"
+FORM_TYPES = frozenset({FORM_TYPE, "multipart/form-data"})
 
 blueprint = Blueprint("auth", __name__)
 register_problem_pages(blueprint)
@@ -65,13 +66,13 @@ def start_login() -> Response:
     return build_redirect(302, start.redirect_url, start.set_cookies)
 
 
-@blueprint.get("/auth/callback")
+@blueprint.route("/auth/callback", methods=["GET", "POST"])
 def finish_login() -> Response:
     """Takes the identity provider's answer and ends the login, one way or the other."""
-    refuse_head()
     services = get_services()
+    check_callback_method(services.configuration.settings.oidc.response_mode)
     try:
-        claimed = services.login_flow.claim(request.args.items(multi=True), find_cookies)
+        claimed = services.login_flow.claim(read_callback(), find_cookies)
         close_attempt(claimed)
         done = services.login_flow.finish(
             claimed, presented_session_id=get_session().session_id, device=request.headers.get("User-Agent", "")
@@ -191,6 +192,23 @@ def require_session() -> tuple[str, SessionRecord]:
 def build_user(record: SessionRecord, user_claims: Sequence[str]) -> dict[str, object]:
     """Returns what a page may know about its user. No claim can stand in for the id."""
     return {**{name: record.claims[name] for name in user_claims if name in record.claims}, "id": record.user_id}
+
+
+def check_callback_method(response_mode: str) -> None:
+    """An answer comes in the way that was asked for and in no other; a HEAD must not use it up."""
+    method = "POST" if response_mode == "form_post" else "GET"
+    if request.method != method:
+        raise MethodNotAllowedError([method])
+
+
+def read_callback() -> Iterable[tuple[str, str]]:
+    """Returns the parameters of the answer: of the query, or of the form and then nothing of the query."""
+    if request.method == "GET":
+        return request.args.items(multi=True)
+    if request.mimetype != FORM_TYPE or request.query_string:
+        raise BadRequestError("The login answer is not a form.", internal_reason="not a form, or with a query")
+    request.max_content_length = MAX_FORM_BYTES
+    return request.form.items(multi=True)
 
 
 def close_attempt(claimed: ClaimedLogin) -> None:

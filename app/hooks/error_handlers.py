@@ -45,6 +45,10 @@ _BY_STATUS: dict[int, type[BffError]] = {
 }
 
 
+_POSTED_PAGE = "/auth/callback"
+"""Where the identity provider's page may post a form to, whose answer the browser shows."""
+
+
 def register(app: Flask, services: Services) -> None:
     """Makes this the one place where errors of our own endpoints are answered."""
     login_url = f"{services.configuration.settings.server.origin}/auth/login"
@@ -122,4 +126,5 @@ def render_page(refusal: BffError, path: str, request_id: str) -> str | None:
     if render is None or not path.startswith("/auth/"):
         return None
     metadata = build_fetch_metadata(HeaderView(request.headers.items()))
-    return render(refusal, request_id) if is_navigation(request.method, metadata) else None
+    method = "GET" if path == _POSTED_PAGE else request.method
+    return render(refusal, request_id) if is_navigation(method, metadata) else None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.core.cookies import build_delete_cookie, build_set_cookie, login_cookie_name
+from app.core.cookies import SameSite, build_delete_cookie, build_set_cookie, login_cookie_name
 from app.services.login_attempts import LIFETIME_SECONDS, hash_secret
 
 MAX_LOGINS_UNDER_WAY = 5
@@ -37,11 +37,15 @@ def parse_login_cookie(value: str) -> LoginCookieValue | None:
 class LoginCookies:
     """Builds and finds login cookies for one deployment.
 
-    SameSite is Lax, because the browser comes back from another site; a top-level GET still carries the cookie.
+    SameSite is Lax, because the browser comes back from another site; a top-level GET still carries the cookie. A form
+    that the provider's page posts (`response_mode: form_post`) carries it only with None, and that only with Secure;
+    browsers take it for http://localhost too.
     """
 
-    def __init__(self, *, https: bool) -> None:
+    def __init__(self, *, https: bool, is_posted: bool = False) -> None:
         self._https = https
+        self._is_secure = https or is_posted
+        self._same_site: SameSite = "None" if is_posted else "Lax"
 
     def build_name(self, state: str) -> str:
         """Returns the name of the cookie that belongs to the login with this state."""
@@ -52,15 +56,15 @@ class LoginCookies:
         return build_set_cookie(
             self.build_name(state),
             f"{value.started_at}.{value.browser_secret}",
-            secure=self._https,
+            secure=self._is_secure,
             http_only=True,
-            same_site="Lax",
+            same_site=self._same_site,
             max_age=LIFETIME_SECONDS,
         )
 
     def build_removal(self, name: str) -> str:
         """Returns the `Set-Cookie` line that takes a login cookie away."""
-        return build_delete_cookie(name, secure=self._https, http_only=True, same_site="Lax")
+        return build_delete_cookie(name, secure=self._is_secure, http_only=True, same_site=self._same_site)
 
     def find_surplus(self, cookies: Mapping[str, str]) -> list[str]:
         """Returns the names of the oldest logins under way that must go so that one more makes five."""

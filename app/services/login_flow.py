@@ -109,7 +109,9 @@ class LoginFlow:
         self._session_limit = SessionLimit(state_store, session_store, max_per_user=self._settings.session.max_per_user)
         self._attempts = LoginAttemptStore(state_store, key_ring)
         self._limiter = LoginLimiter(state_store, self._settings.limits.login_starts, clock=clock)
-        self._cookies = LoginCookies(https=self._settings.server.is_https)
+        response_mode = self._settings.oidc.response_mode
+        self._is_signed = response_mode == "query.jwt"
+        self._cookies = LoginCookies(https=self._settings.server.is_https, is_posted=response_mode == "form_post")
         self._claims = _build_claim_selection(configuration)
         self._demanded_acr_values = frozenset(route.acr_values for route in configuration.route_table.routes)
 
@@ -147,7 +149,7 @@ class LoginFlow:
         `find_cookie` returns every value a cookie of that name came with. Raises `BadRequestError`,
         `LoginStateInvalidError` or `IdpUnavailableError`, in which case nothing was used up.
         """
-        answer = parse_callback_parameters(parameters)
+        answer = parse_callback_parameters(parameters, is_signed=self._is_signed)
         cookie_name = self._cookies.build_name(answer.state)
         browser_secret = _require_browser_secret(find_cookie(cookie_name))
         check_return_address(self._attempts.check_browser(answer.state, browser_secret).return_to, self._settings)
@@ -161,7 +163,7 @@ class LoginFlow:
         Raises `LoginFailedError` or `IdpUnavailableError`; then no session is made and the one before is untouched.
         """
         attempt = claimed.attempt
-        code = require_code(claimed.parameters, claimed.metadata)
+        code = require_code(self._oidc_client.verify_callback(claimed.parameters), claimed.metadata)
         tokens, claims = self._fetch_identity(code, attempt)
         login = self._build_new_session(claims, device)
         with self._session_limit.turn(login.user_id) as turn:

@@ -30,6 +30,7 @@ from app.core.logout_token import (
     check_logout_token_type,
     parse_logout_token,
 )
+from app.core.signed_answer import SignedAnswerError, check_signed_answer_claims
 from app.services import oidc_requests
 from app.services.client_assertion import AssertionSigner
 from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
@@ -44,6 +45,7 @@ from app.services.oidc_answers import (
     parse_token_answer,
     parse_userinfo_answer,
 )
+from app.services.oidc_callback import CallbackParameters, build_verified_parameters
 from app.services.oidc_client_auth import (
     AuthenticatedRequest,
     ClientAuthenticator,
@@ -104,6 +106,7 @@ class OidcClient:
             client_id=self._get_client_id(),
             scope=" ".join(self._settings.scopes),
             resources=self._settings.resources,
+            response_mode=self._settings.response_mode,
         )
         if not self._uses_pushed_requests(metadata):
             return oidc_requests.build_authorization_url(metadata.authorization_endpoint, parameters)
@@ -115,6 +118,25 @@ class OidcClient:
         return oidc_requests.build_pushed_authorization_url(
             metadata.authorization_endpoint, self._get_client_id(), request_uri
         )
+
+    def verify_callback(self, parameters: CallbackParameters) -> CallbackParameters:
+        """Returns the callback's parameters to be acted upon: of a signed answer (JARM) what it says, once it was found
+        good in every respect; raises `LoginFailedError` if it was not. Another answer is as it is."""
+        if parameters.unverified_response is None:
+            return parameters
+        try:
+            verified = self._keys.verify(parameters.unverified_response)
+            check_signed_answer_claims(
+                verified.claims,
+                issuer=self._settings.issuer,
+                client_id=self._settings.client_id,
+                state=parameters.state,
+                now=self._clock(),
+                leeway_seconds=self._settings.clock_skew_seconds,
+            )
+        except (SignatureRefusedError, SignedAnswerError) as error:
+            raise LoginFailedError(internal_reason=f"signed answer: {error}") from error
+        return build_verified_parameters(verified.claims, parameters.state)
 
     def exchange_code(self, code: str, *, redirect_uri: str, code_verifier: str) -> TokenAnswer:
         """Spends an authorization code. Never sent twice: a code is good for one use (RFC 6749 §4.1.2)."""

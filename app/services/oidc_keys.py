@@ -106,7 +106,7 @@ def parse_signed_token(raw_token: str) -> SignedToken:
 
 
 def find_unverified_claims(raw_token: str) -> dict[str, object] | None:
-    """Returns what a token says before anybody has checked that it may: good for finding its issuer and nothing else.
+    """Returns what a token says before anybody has checked that it may: only to find where it belongs.
 
     None for what is not a JWT that could be read.
     """

@@ -15,6 +15,10 @@ MAX_HINT_CHARACTERS = 6 * 1024
 """A longer `id_token_hint` would make a URL that servers refuse; the provider then asks the user instead."""
 
 
+DEFAULT_RESPONSE_MODE = "query"
+"""What a provider does for `code` by itself (OAuth 2.0 Multiple Response Type Encoding Practices §2.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
     """One login as it is asked for at the provider. `state`, `nonce` and `code_verifier` are 256 random bits each."""
@@ -28,7 +32,12 @@ class AuthorizationRequest:
 
 
 def build_authorization_parameters(
-    request: AuthorizationRequest, *, client_id: str, scope: str, resources: Sequence[str] = ()
+    request: AuthorizationRequest,
+    *,
+    client_id: str,
+    scope: str,
+    resources: Sequence[str] = (),
+    response_mode: str = DEFAULT_RESPONSE_MODE,
 ) -> Parameters:
     """Returns the parameters of an authorization request (OIDC Core §3.1.2.1, RFC 7636, RFC 8707 §2.1)."""
     ours = {
@@ -41,6 +50,8 @@ def build_authorization_parameters(
         "code_challenge": create_s256_code_challenge(request.code_verifier),
         "code_challenge_method": "S256",
     }
+    if response_mode != DEFAULT_RESPONSE_MODE:
+        ours["response_mode"] = response_mode
     passed_on = tuple((name, value) for name, value in request.login_parameters if name not in {*ours, "resource"})
     return (*ours.items(), *(("resource", resource) for resource in resources), *passed_on)
 

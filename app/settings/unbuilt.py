@@ -37,7 +37,6 @@ UNBUILT = (
     # registration, and tokens bound to a key
     Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
     Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
-    Unbuilt(SETTINGS, "oidc.response_mode", *only("query")),
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),

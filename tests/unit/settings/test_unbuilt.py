@@ -14,8 +14,6 @@ MAPPING = {"GET": {"resource": "form", "action": "read"}}
 TABLE: list[tuple[str, str, object]] = [
     ("settings", "oidc.dcr.enabled", True),
     ("settings", "oidc.dpop", True),
-    ("settings", "oidc.response_mode", "form_post"),
-    ("settings", "oidc.response_mode", "query.jwt"),
     ("settings", "limits.per_address", "100/minute"),
     ("settings", "server.allowed_hosts", ["https://b.example.com"]),
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
