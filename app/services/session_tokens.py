@@ -11,7 +11,6 @@ provider gave is not forgotten when the store fails (`UnstoredTokens`): the refr
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -29,6 +28,7 @@ from app.observability import audit, logs
 from app.services.oidc_answers import OAuthRefusalError, TokenAnswer
 from app.services.oidc_client import OidcClient
 from app.services.oidc_keys import SignatureRefusedError
+from app.services.refresh_failures import RefreshFailures
 from app.services.session_store import SessionRecord, SessionStore
 from app.services.single_flight import Flight, SingleFlight
 from app.services.state_store.interface import StateStore
@@ -40,12 +40,9 @@ SPENT_SECONDS = 5
 """A token is not sent in its last seconds: it has a way to go, and clocks differ."""
 BACK_OFF_SECONDS = 2
 """After a failure, so that calls that wait do not ask one after the other."""
-REFUSED_TARGET_SECONDS = 60
-"""How long a target that the provider refused is not asked for again: some providers spend the refresh token on it."""
 UNKNOWN_LIFETIME_SECONDS = 300
 """For an access token whose answer names no `expires_in` (RFC 6749 §5.1)."""
 REVOCATION_SECONDS = 3
-_MOST_FAILURES = 10_000
 
 log = logs.get_logger(__name__)
 
@@ -80,7 +77,7 @@ class SessionTokens:
         self._count_refresh = count_refresh
         self._clock = clock
         self._flights: SingleFlight[str] = SingleFlight()
-        self._failures = _Failures(clock)
+        self._failures = RefreshFailures(state_store, clock)
         self._unstored = UnstoredTokens(clock)
 
     def get(self, service: Service, session_key: str) -> str:
@@ -167,7 +164,7 @@ class SessionTokens:
         held = _find_held(stored.tokens, target)
         if held is not None and not self._is_due(held, now):
             return held.access_token
-        if self._failures.has(session_key, target):
+        if self._failures.has(session_key, target) or self._failures.is_refused(session_key, target):
             raise ServiceTokenUnavailableError(internal_reason="the provider refused or failed a moment ago")
         if target.mode == "exchange":
             return self._exchange(session_key, target)
@@ -196,8 +193,10 @@ class SessionTokens:
         if refusal.error != "invalid_grant":
             self._count_refresh("refused")
             log.error("refresh.refused", error_code=refusal.error)  # invalid_client: an operator has to act
-            seconds = BACK_OFF_SECONDS if target is USER_TARGET else REFUSED_TARGET_SECONDS
-            self._failures.note(session_key, target, seconds)
+            if target is USER_TARGET:
+                self._failures.note(session_key, target, BACK_OFF_SECONDS)
+            else:
+                self._failures.note_refused(session_key, target)
             raise ServiceTokenUnavailableError(internal_reason=f"refresh: {refusal}")
         current = self._require_stored(session_key)
         if current.tokens.refresh_token != stored.tokens.refresh_token:
@@ -257,7 +256,7 @@ class SessionTokens:
             )
         except OAuthRefusalError as refusal:
             self._count_refresh("refused")
-            self._failures.note(session_key, target, REFUSED_TARGET_SECONDS)
+            self._failures.note_refused(session_key, target)
             raise ServiceTokenUnavailableError(internal_reason=f"token exchange: {refusal}") from refusal
         self._store(session_key, session, stored, _put_held(stored.tokens, target, self._build_held(answer)))
         self._count_refresh("completed")
@@ -323,25 +322,6 @@ class _NotStoredError(Exception):
         self.internal_reason = internal_reason
         self.store = store
         self.until = until
-
-
-class _Failures:
-    """Which targets are not asked for again yet. Bounded: the oldest are forgotten first."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._until: dict[tuple[str, str], float] = {}
-        self._changing = threading.Lock()
-
-    def has(self, session_key: str, target: TokenTarget) -> bool:
-        return self._until.get((session_key, target.key), 0.0) > self._clock()
-
-    def note(self, session_key: str, target: TokenTarget, seconds: float) -> None:
-        with self._changing:
-            self._until.pop((session_key, target.key), None)
-            self._until[session_key, target.key] = self._clock() + seconds
-            while len(self._until) > _MOST_FAILURES:
-                del self._until[next(iter(self._until))]
 
 
 def _get_user_token(tokens: TokenSet) -> ServiceAccessToken:

@@ -4,7 +4,7 @@
 //   id_token | jarm | logout_token : {set, drop, header, dropHeader, alg: 'none'|<alg>, key: 'foreign'|'hs-public', flip: true}
 //   authz | token | userinfo | discovery | par : {set, drop}   (parameters of that response)
 //   jwks : 'rotate' (a new key signs id_tokens and is all that /jwks has) | 'empty'
-//   fail : {"/token": {"status": 503, "times": 1, "body": {...}, "delay_ms": 0}}
+//   fail : {"/token": {"status": 503, "times": 1, "body": {...}, "delay_ms": 0}}     close: true cuts the connection
 // Tokens are signed again with the provider's real keys after the change.
 import crypto from 'node:crypto';
 import { CompactSign, decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, importJWK } from 'jose';
@@ -45,6 +45,7 @@ export async function mutate(ctx, next) {
   if (f && f.times !== 0) {
     if (f.times) f.times -= 1;
     if (f.delay_ms) await new Promise((r) => { setTimeout(r, f.delay_ms); });
+    if (f.close) { ctx.respond = false; ctx.req.socket.destroy(); return; }
     if (f.status) { ctx.status = f.status; ctx.body = f.body ?? ''; return; }
   }
   await next();

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from tests.support.bff import Bff, merge, start_bff, start_crud_service
+from tests.support.bff import Bff, build_routes, merge, start_bff, start_crud_service
 from tests.support.browser_client import CALL_HEADERS, BrowserClient
 from tests.support.log_scan import find_leaks
 from tests.support.opwalk import walk
@@ -119,10 +119,12 @@ def running_farm(
     instances: int = 2,
     workers: int = 2,
     routes: Mapping[str, Any] | None = None,
+    more_routes: Mapping[str, Any] | None = None,
     access_token_seconds: int = 300,
 ) -> Iterator[Farm]:
     """`settings` are laid over those of `start_bff`; `access_token_seconds` is how long the provider's tokens last.
 
+    `more_routes` come beside the demo's, `routes` in their place.
     Without a `session` in the settings the instances share a directory.
     """
     with ExitStack() as parts:
@@ -157,13 +159,20 @@ def running_farm(
                 port=own_port,
                 workers=workers,
                 settings=merge(shared, settings),
-                routes=routes,
+                routes=routes or _add_routes(build_routes(backend_url), more_routes or {}),
             )
             parts.callback(bff.stop)
             started.append(bff)
         yield farm
         leaks = farm.find_leaks()
         assert not leaks, f"secrets in the logs: {leaks}"
+
+
+def _add_routes(routes: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "services": {**routes["services"], **more.get("services", {})},
+        "routes": [*routes["routes"], *more.get("routes", [])],
+    }
 
 
 def _write_key_file(directory: Path) -> Path:

@@ -162,6 +162,15 @@ class SteadyLoad:
 
         self._wait(have_had_it, f"a call of each session to be {outcome}", timeout_seconds)
 
+    def wait_for_each_to_be(self, *outcomes: str, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
+        """Until the newest call of each session has come to one of these."""
+
+        def are_there(calls: Sequence[Call]) -> bool:
+            newest = Calls(calls).last_by_session
+            return newest.keys() == self._everybody and set(newest.values()) <= set(outcomes)
+
+        self._wait(are_there, f"each session's calls to be {' or '.join(outcomes)}", timeout_seconds)
+
     def wait_for_any(self, outcome: str, *, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         self._wait(
             lambda calls: any(call.outcome == outcome for call in calls), f"a call to be {outcome}", timeout_seconds
