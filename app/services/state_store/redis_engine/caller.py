@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.errors import StoreUnavailableError
-from app.services.state_store.redis_engine.failures import RedirectedError, RedisFailedError, ScriptUnknownError
+from app.services.state_store.redis_engine.failures import (
+    RedirectedError,
+    RedisFailedError,
+    ScriptUnknownError,
+    UnclearOutcomeError,
+)
 from app.services.state_store.redis_engine.nodes import Node
 from app.services.state_store.redis_engine.replication import Replication
 from app.services.state_store.redis_engine.scripts import Command
@@ -54,16 +59,18 @@ class RedisCaller:
         self._sleep = sleep
 
     def call(self, operation: str, command: Command, *, durable: bool = False) -> Reply:
-        """Raises `StoreUnavailableError`; `operation` names it in the reason."""
+        """Raises `StoreUnavailableError`, and of its kind `UnclearOutcomeError` if an attempt may have had an effect;
+        `operation` names it in the reason."""
         give_up_at = self._monotonic() + self._budget.total_seconds
-        attempt = 0
+        attempt, is_unclear = 0, False
         while True:
             try:
                 return self._attempt(command, give_up_at, durable=durable)
             except RedisFailedError as failure:
-                pause_seconds = _choose_pause(attempt)
+                pause_seconds, is_unclear = _choose_pause(attempt), is_unclear or failure.may_have_run
                 if not self._may_retry(command, failure, attempt, give_up_at - pause_seconds):
-                    raise StoreUnavailableError(internal_reason=f"{operation}: {failure.reason}") from None
+                    error_class = UnclearOutcomeError if is_unclear else StoreUnavailableError
+                    raise error_class(internal_reason=f"{operation}: {failure.reason}") from None
             attempt += 1
             self._sleep(pause_seconds)
 

@@ -12,6 +12,7 @@ import ssl
 
 from redis import exceptions
 
+from app.core.errors import StoreUnavailableError
 from app.core.redis_address import HostAndPort
 
 _ERROR_CODE = re.compile(r"[A-Z]{2,20}\b")
@@ -31,6 +32,10 @@ class RedisFailedError(Exception):
         """Whether the same could succeed a moment later."""
         self.is_node_in_doubt = is_node_in_doubt
         """Whether another node may be the one to speak to, and other connections to this one be as dead."""
+
+
+class UnclearOutcomeError(StoreUnavailableError):
+    """A command was sent, and what became of it was never heard: Redis may have done it."""
 
 
 class RedirectedError(Exception):

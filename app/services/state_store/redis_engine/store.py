@@ -83,6 +83,7 @@ class RedisStateStore:
 
     def close(self) -> None:
         self.listener.stop()
+        self._locks.close()
         self._topology.close()
 
     def find(self, key: str) -> StoredRecord | None:

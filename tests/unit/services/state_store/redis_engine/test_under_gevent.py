@@ -13,7 +13,15 @@ from tests.support.redis_servers import running_redis
 
 _FOLDER = Path(__file__).parent
 _RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
-_FILES = ("test_pool", "test_single_flight", "test_lost_replies", "test_lock", "test_replication", "test_listener")
+_FILES = (
+    "test_pool",
+    "test_single_flight",
+    "test_lost_replies",
+    "test_lock",
+    "test_lock_returns",
+    "test_replication",
+    "test_listener",
+)
 
 
 CUT_OFF = """
