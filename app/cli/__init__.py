@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from app.cli.config import config
+from app.cli.keys import keys
 from app.cli.sessions import sessions
 
 
@@ -24,4 +25,5 @@ def main() -> None:
 
 
 main.add_command(config)
+main.add_command(keys)
 main.add_command(sessions)

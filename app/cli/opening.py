@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +20,13 @@ from app.core.errors import StoreUnavailableError
 from app.core.redis_address import RedisUrlError
 from app.observability import audit, lines
 from app.services.key_ring import KeyFileError, KeyRing, choose_key_file
+from app.services.key_store import (
+    KeyStore,
+    KeyStoreError,
+    RotationPolicy,
+    build_key_directory_document,
+    build_shared_key_document,
+)
 from app.services.session_store import SessionStore
 from app.services.state_store.factory import RedisNotInstalledError, build_state_store
 from app.services.state_store.private_files import UnsafePermissionsError
@@ -29,11 +36,12 @@ _STANDARD_ERROR = 2
 
 
 class StoreFolderError(Exception):
-    """The folder of the filesystem store cannot be used from here. Says why."""
+    """A folder of the BFF's cannot be used from here. Says why."""
 
 
 _OPENING_ERRORS = (
     KeyFileError,
+    KeyStoreError,
     OSError,
     RedisNotInstalledError,
     RedisUrlError,
@@ -54,17 +62,35 @@ def load_settings(config_dir: Path | None) -> Settings:
 
 @contextmanager
 def open_sessions(settings: Settings) -> Iterator[SessionStore]:
-    """Gives the sessions of the configured store. Log lines go to standard error meanwhile: standard output is for
-    people and pipes."""
+    """Gives the sessions of the configured store."""
+    with _telling_errors():
+        if settings.session.store == "filesystem":
+            _check_folder(Path(settings.session.directory), "session.directory")
+        key_ring = KeyRing.load(choose_key_file(settings))  # never made here: it would open nothing
+        with closing(build_state_store(settings.session, time.time)) as state:
+            yield SessionStore(state, key_ring, settings=settings.session, clock=time.time)
+
+
+@contextmanager
+def open_keys(settings: Settings) -> Iterator[KeyStore]:
+    """Gives the signing keys where the settings say they are; makes none."""
+    with _telling_errors(), ExitStack() as stack:
+        policy = RotationPolicy.from_settings(settings.keys)
+        if settings.keys.store == "directory":
+            _check_folder(Path(settings.keys.directory), "keys.directory")
+            yield KeyStore(build_key_directory_document(settings.keys), policy, clock=time.time)
+            return
+        state = stack.enter_context(closing(build_state_store(settings.session, time.time)))
+        key_ring = KeyRing.load(choose_key_file(settings))
+        yield KeyStore(build_shared_key_document(state, key_ring), policy, clock=time.time)
+
+
+@contextmanager
+def _telling_errors() -> Iterator[None]:
+    """Log lines go to standard error meanwhile: standard output is for people and pipes."""
     stdout, lines.stdout = lines.stdout, lines.LineWriter(_STANDARD_ERROR)
     try:
-        _check_folder(settings)
-        key_ring = KeyRing.load(choose_key_file(settings))  # never made here: it would open nothing
-        state = build_state_store(settings.session, time.time)
-        try:
-            yield SessionStore(state, key_ring, settings=settings.session, clock=time.time)
-        finally:
-            state.close()
+        yield
     except _OPENING_ERRORS as error:
         fail(describe_error(error))
     finally:
@@ -94,14 +120,11 @@ def describe_error(error: Exception) -> str:
     return f"{error} ({reason})" if reason else str(error)
 
 
-def _check_folder(settings: Settings) -> None:
+def _check_folder(folder: Path, setting: str) -> None:
     """A folder that is not there would be made, and what another user makes in one the workers could not read."""
-    if settings.session.store != "filesystem":
-        return
-    folder = Path(settings.session.directory)
     if not folder.is_dir():
         raise StoreFolderError(
-            f"There is no folder {folder.absolute()}. A relative session.directory begins where the BFF was started."
+            f"There is no folder {folder.absolute()}. A relative {setting} begins where the BFF was started."
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():

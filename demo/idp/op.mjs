@@ -4,6 +4,7 @@
 //   OP_PORT (9400; 0 takes a free one)     OP_ISSUER (http://127.0.0.1:<port>)     OP_CLIENTS (JSON list of client metadata)
 //   OP_RESOURCES (JSON, by audience)       OP_TTL_AT, OP_TTL_RT (seconds)          OP_CONFORM_ID_TOKEN, OP_ROTATE_RT, OP_ALWAYS_RT
 //   OP_REQUIRE_PAR, OP_DPOP_NONCE, OP_IAT ('model': one-use initial access tokens), OP_ROTATE_RAT
+//   OP_JWKS_CACHE (seconds that a client's JWKS is kept at most; by itself the provider keeps it a minute at least)
 //   OP_TEST_HOOKS=1 opens the side door /_test/* (side-door.mjs); without it there is none.
 import http from 'node:http';
 import crypto from 'node:crypto';
@@ -116,9 +117,19 @@ const configuration = {
 };
 
 const provider = new Provider(ISSUER, configuration);
+
+// The provider sets `freshUntil` whenever it has read a client's JWKS.
+async function boundJwksCache(seconds) {
+  const client = await provider.Client.find(configuration.clients[0].client_id);
+  Object.defineProperty(Object.getPrototypeOf(client.asymmetricKeyStore), 'freshUntil', {
+    get() { return this.boundFreshUntil; },
+    set(until) { this.boundFreshUntil = Math.min(until, Date.now() / 1000 + seconds); },
+  });
+}
 if (TEST_HOOKS) provider.use(rememberSecrets);
 if (TEST_HOOKS) provider.use(mutate);
 addTokenExchange(provider, { issuer: ISSUER, resourceInfo, findAccount });
+if (env.OP_JWKS_CACHE) await boundJwksCache(Number(env.OP_JWKS_CACHE));
 
 // --- one-use initial access tokens, and a journal of what happened ------------------------------
 if (IAT_MODE === 'model') {

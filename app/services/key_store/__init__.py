@@ -4,8 +4,11 @@
 for a worker and changes them for all, `rotation` does so in time.
 """
 
+from app.services.key_store.factory import build_key_directory_document as build_key_directory_document
 from app.services.key_store.factory import build_key_store as build_key_store
+from app.services.key_store.factory import build_shared_key_document as build_shared_key_document
 from app.services.key_store.plan import RotationPolicy as RotationPolicy
+from app.services.key_store.rotation import LOOK_SECONDS as LOOK_SECONDS
 from app.services.key_store.rotation import KeyRotation as KeyRotation
 from app.services.key_store.signing_key import Algorithm as Algorithm
 from app.services.key_store.signing_key import KeyState as KeyState

@@ -22,11 +22,17 @@ def build_key_store(
 ) -> KeyStore:
     """Reads keys that are in a directory, and raises `KeyStoreError` when they cannot be used. Of Redis, which may be
     down at a start, nothing is asked before the keys are needed."""
-    document: PrivateDocument
+    policy = RotationPolicy.from_settings(settings)
     if settings.store == "redis":
-        document = SealedDocument(RECORD_NAME, state_store, key_ring, holds=_HOLDS)
-        return KeyStore(document, RotationPolicy.from_settings(settings), clock=clock)
-    document = DocumentFile(Path(settings.directory) / FILE_NAME, holds=_HOLDS)
-    key_store = KeyStore(document, RotationPolicy.from_settings(settings), clock=clock)
+        return KeyStore(build_shared_key_document(state_store, key_ring), policy, clock=clock)
+    key_store = KeyStore(build_key_directory_document(settings), policy, clock=clock)
     key_store.load()
     return key_store
+
+
+def build_key_directory_document(settings: KeySettings) -> PrivateDocument:
+    return DocumentFile(Path(settings.directory) / FILE_NAME, holds=_HOLDS)
+
+
+def build_shared_key_document(state_store: StateStore, key_ring: KeyRing) -> PrivateDocument:
+    return SealedDocument(RECORD_NAME, state_store, key_ring, holds=_HOLDS)
