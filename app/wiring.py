@@ -17,6 +17,7 @@ from app.services.access_token_sources import build_access_token_sources
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.control_http import ControlHttp
+from app.services.forward_authorizer import ForwardAuthorizer
 from app.services.housekeeping import Housekeeping
 from app.services.key_ring import KeyRing, choose_key_file, load_or_create_key_ring
 from app.services.key_store import KeyRotation, KeyStore, build_key_store
@@ -55,7 +56,9 @@ class Services:
     own_sessions: OwnSessions
     token_provider: TokenProvider
     upstream_client: UpstreamClient
+    policy: GatewayPolicy
     pipeline: Pipeline
+    forward_authorizer: ForwardAuthorizer
     housekeeping: Housekeeping
     key_rotation: KeyRotation
     token_refresher: TokenRefresher
@@ -118,6 +121,7 @@ def build_services(
         clock=clock,
     )
     logout_marks = LogoutMarks(state_store, clock=clock)
+    policy = GatewayPolicy.from_settings(settings)
     upstream_client = UpstreamClient(configuration.services, monotonic)
     return Services(
         configuration=configuration,
@@ -157,8 +161,9 @@ def build_services(
         own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,
         upstream_client=upstream_client,
+        policy=policy,
         pipeline=Pipeline(
-            policy=GatewayPolicy.from_settings(settings),
+            policy=policy,
             route_table=configuration.route_table,
             sessions=session_store,
             bearers=BearerAuthenticator(
@@ -171,6 +176,11 @@ def build_services(
             recorder=CallRecorder(metrics, monotonic),
             clock=clock,
             monotonic=monotonic,
+        ),
+        forward_authorizer=ForwardAuthorizer(
+            session_store=session_store,
+            session_tokens=session_tokens,
+            allowed_origins=policy.allowed_origins,
         ),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
         key_rotation=KeyRotation(key_store),

@@ -55,6 +55,11 @@ def list_trusted_hops(peer: str, forwarded_for: Sequence[str], trusted_networks:
     return hops[::-1] or [UNIX_PEER]
 
 
+def is_trusted_peer(peer: str, trusted_networks: Sequence[Network]) -> bool:
+    """Tells whether the socket's other end is an edge of ours; see `list_trusted_hops` for one without an address."""
+    return not peer or _is_trusted(_find_address(peer), trusted_networks)
+
+
 def _is_trusted(address: IPv4Address | IPv6Address | None, trusted_networks: Sequence[Network]) -> bool:
     return address is not None and any(address in network for network in trusted_networks)
 

@@ -78,6 +78,12 @@ def build_cookie_line(cookie_lines: Sequence[str], allowed_names: Collection[str
     return "; ".join(kept) or None
 
 
+def build_foreign_cookie_line(cookie_lines: Sequence[str], session_cookie: str) -> str:
+    """Returns the `Cookie` line without our own cookies; "" when nothing is left."""
+    pairs = _split_pairs(cookie_lines)
+    return "; ".join(f"{name}={value}" for name, value in pairs if not is_own_cookie_name(name, session_cookie))
+
+
 def get_set_cookie_name(set_cookie_line: str) -> str:
     """Returns the name a browser would store the cookie under; "" for a nameless cookie (RFC 6265bis §5.6)."""
     pair = set_cookie_line.partition(";")[0]

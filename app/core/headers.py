@@ -72,7 +72,10 @@ _NEVER_FROM_BACKEND = _HOP_BY_HOP | frozenset(
         "server",
     }
 )
-_UNREPEATED = ("authorization", "cookie", "host", "origin", "x-csrf-token")
+_UNREPEATED = (
+    *("authorization", "cookie", "host", "origin", "x-csrf-token"),
+    *("x-forwarded-method", "x-forwarded-uri"),
+)
 
 
 class HeaderView:

@@ -42,6 +42,9 @@ OWN_ENDPOINTS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Path to methods. `{id}` is one non-empty segment, `*` whatever follows."""
 
+FORWARD_AUTH_PATHS = frozenset({"/auth/verify", "/auth/forward"})
+"""Called by an edge, in the name of a browser and on behalf of another host."""
+
 _EXACT_PATHS = frozenset(path for path in OWN_ENDPOINTS if "{" not in path and "*" not in path)
 _ADMIN_PREFIX = "/admin/"
 _SESSION_PREFIX = "/api/me/sessions/"

@@ -27,6 +27,7 @@ from app.core.errors import (
     UriTooLongError,
 )
 from app.core.headers import HeaderView
+from app.core.own_endpoints import FORWARD_AUTH_PATHS
 from app.core.problem import build_problem
 from app.observability import audit, logs
 
@@ -123,7 +124,7 @@ def log_refusal(refusal: BffError, error: Exception) -> None:
 def render_page(refusal: BffError, path: str, request_id: str) -> str | None:
     """Returns a page when a browser is to show the answer, None when a program reads it."""
     render: RenderProblemPage | None = current_app.extensions.get("bff_problem_page")
-    if render is None or not path.startswith("/auth/"):
+    if render is None or not path.startswith("/auth/") or path in FORWARD_AUTH_PATHS:
         return None
     metadata = build_fetch_metadata(HeaderView(request.headers.items()))
     method = "GET" if path == _POSTED_PAGE else request.method

@@ -17,7 +17,7 @@ from flask.globals import request_ctx
 from app.core.client_address import get_client_address
 from app.core.errors import RouteNotFoundError
 from app.core.headers import choose_correlation_id, choose_traceparent
-from app.core.own_endpoints import is_own_path
+from app.core.own_endpoints import FORWARD_AUTH_PATHS, is_own_path
 from app.gateway.policy import GatewayPolicy
 from app.hooks.listener import build_internal_listener
 from app.hooks.request_checks import (
@@ -34,10 +34,10 @@ from app.observability import access, logs
 if TYPE_CHECKING:
     from app.wiring import Services
 
-_ANY_HOST_PATHS = frozenset(
+_ANY_HOST_PATHS = FORWARD_AUTH_PATHS | frozenset(
     {"/health", "/health/live", "/health/ready", "/.well-known/jwks.json", "/auth/backchannel-logout"}
 )
-"""Probes and the identity provider address a container or a service name, not the public one."""
+"""Probes, the identity provider and an edge address a container or a service name, not the public one."""
 
 
 def register(app: Flask, services: Services) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from app.core.errors import BadRequestError, LoginFailedError, LoginStateInvalidError
 from app.observability import audit
@@ -314,9 +314,12 @@ class LoginFlow:
         """
         if self._settings.session.cookie.same_site != "Strict":
             return False
-        path = urlsplit(return_to).path or START_PAGE
+        address = urlsplit(urljoin(self._settings.server.origin, return_to))
+        path = address.path or START_PAGE
         match = self._configuration.route_table.match(path)
-        return match is not None and match.route.navigation
+        if match is not None and match.route.navigation:
+            return True
+        return self._configuration.forward_auth.find(address.hostname or "", path) is not None
 
 
 def _build_claim_selection(configuration: Configuration) -> ClaimSelection:

@@ -86,7 +86,13 @@ class SessionTokens:
         Raises `SessionExpiredError` when the session has none and can get none, `ServiceTokenUnavailableError` when
         none can be had right now.
         """
-        target = build_token_target(service)
+        return self._get(build_token_target(service), session_key)
+
+    def check_user_token(self, session_key: str) -> None:
+        """Raises as `get` unless the user's own access token is good, after a refresh where one is due."""
+        self._get(USER_TARGET, session_key)
+
+    def _get(self, target: TokenTarget, session_key: str) -> str:
         tokens = self._token_store.find(session_key)
         if tokens is None:
             raise SessionExpiredError(internal_reason="the session has no tokens")

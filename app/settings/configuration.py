@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.core.forward_auth import ForwardAuthTable
 from app.core.routes import RouteTable, Service
 from app.settings.schema import IdpEntry, PdpFile, Settings
+
+_NO_FORWARD_AUTH = ForwardAuthTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +23,5 @@ class Configuration:
     idps: tuple[IdpEntry, ...]
     warnings: tuple[str, ...] = ()
     """Sentences for the operator: allowed, but probably not meant."""
+    forward_auth: ForwardAuthTable = _NO_FORWARD_AUTH
+    """What `/auth/verify` may open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from app.core.forward_auth import ForwardAuthRule, ForwardAuthTable
 from app.core.routes import (
     PermissionMapping,
     Route,
@@ -67,6 +68,14 @@ def build_route_table(draft: Draft, services: dict[str, Service]) -> tuple[Route
                 )
             findings.append(draft.in_routes("routes", places[id(conflict.route)], "path", wanted=wanted))
         return RouteTable(()), findings
+
+
+def build_forward_auth(draft: Draft) -> ForwardAuthTable:
+    """The table of what `/auth/verify` may open; that its paths do not tie is checked elsewhere."""
+    return ForwardAuthTable(
+        ForwardAuthRule(entry.host, entry.path, entry.authz or draft.settings.authz.default, entry.login_redirect)
+        for entry in draft.routes.forward_auth
+    )
 
 
 def _find_repeated_ids(entries: list[tuple[int, RouteEntry]]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from app.settings.checks import CHECKS, WARNINGS
 from app.settings.checks.draft import Draft
 from app.settings.checks.times import fit_touch_interval
 from app.settings.configuration import Configuration
-from app.settings.conversion import build_route_table, build_services
+from app.settings.conversion import build_forward_auth, build_route_table, build_services
 from app.settings.environment import read_overrides
 from app.settings.faults import ConfigurationError, Fault
 from app.settings.findings import Finding, Findings
@@ -167,4 +167,12 @@ def _build_configuration(findings: Findings) -> Configuration | None:
     route_table, problems = build_route_table(draft, services)
     findings.add_all(problems)
     warnings = tuple(sentence for warn in WARNINGS for sentence in warn(draft))
-    return Configuration(settings, MappingProxyType(services), route_table, pdp, idps.idps, warnings)
+    return Configuration(
+        settings,
+        MappingProxyType(services),
+        route_table,
+        pdp,
+        idps.idps,
+        warnings,
+        build_forward_auth(draft),
+    )

@@ -49,7 +49,7 @@ UNBUILT = (
     Unbuilt(SETTINGS, "authz.default_mapping_enabled", *only(False)),
     Unbuilt(ROUTES, "routes[].authz", *only(None, "none")),
     Unbuilt(ROUTES, "routes[].authz_map", *NOTHING),
-    Unbuilt(ROUTES, "forward_auth", *NOTHING),
+    Unbuilt(ROUTES, "forward_auth[].authz", *only(None, "none")),
     # the data plane
     Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),

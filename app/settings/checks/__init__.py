@@ -8,6 +8,7 @@ from app.settings.checks.bearer_tokens import check_bearer_tokens, warn_of_beare
 from app.settings.checks.credentials import check_client, check_other_secrets
 from app.settings.checks.deployment import check_deployment, warn_of_deployment
 from app.settings.checks.draft import Draft
+from app.settings.checks.forward_auth_entries import check_forward_auth, warn_of_forward_auth
 from app.settings.checks.named_files import check_named_files
 from app.settings.checks.route_entries import check_routes, warn_of_routes
 from app.settings.checks.services import check_services, warn_of_services
@@ -23,6 +24,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     check_services,
     check_routes,
     check_bearer_tokens,
+    check_forward_auth,
 )
 
 WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
@@ -31,4 +33,5 @@ WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
     warn_of_services,
     warn_of_routes,
     warn_of_bearer_tokens,
+    warn_of_forward_auth,
 )

@@ -25,7 +25,7 @@ TABLE: list[tuple[str, str, object]] = [
     ("routes", "routes[0].authz", "pdp"),
     ("routes", "routes[0].authz_map", MAPPING),
     ("routes", "routes[0].websocket", True),
-    ("routes", "forward_auth", [{"host": "pdp.example.com"}]),
+    ("routes", "forward_auth[0].authz", "pdp"),
     ("routes", "services.crud.base_urls", ["http://a", "http://b"]),
 ]
 
@@ -40,8 +40,10 @@ def test_what_is_not_built_is_refused(folder: ConfigFolder, file: str, key: str,
 
 def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
     tree = {"settings": folder.settings, "routes": folder.routes}[file]
-    if key.startswith("routes[0]."):
-        tree, key = tree["routes"][0], key.removeprefix("routes[0].")
+    folder.routes["forward_auth"] = [{"host": "app.example.com"}]
+    for entries in ("routes", "forward_auth"):
+        if key.startswith(f"{entries}[0]."):
+            tree, key = tree[entries][0], key.removeprefix(f"{entries}[0].")
     change(tree, key, value)
 
 

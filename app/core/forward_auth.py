@@ -1,0 +1,122 @@
+"""ForwardAuth: an edge asks whether a request that is not ours may pass, and says in `X-Forwarded-*` what it is about.
+
+What the edge says is read as strictly as a request of our own: the path it names is the path the decision is about, so
+one with a second spelling gets no answer. Whether the edge is one is the caller's to find out, and comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.core.errors import AccessDeniedError, AmbiguousPathError
+from app.core.headers import HeaderView
+from app.core.path_table import PathTable
+from app.core.request_target import RequestTarget, parse_request_target
+
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+_HOST = re.compile(r"([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedRequest:
+    """A request to somebody else, as the edge describes it."""
+
+    method: str
+    scheme: str
+    host: str
+    """Lower case, without its port."""
+    port: str
+    """Empty: the scheme's own."""
+    raw_target: str
+    target: RequestTarget
+
+    @property
+    def origin(self) -> str:
+        """As a browser writes it."""
+        return f"{self.scheme}://{self.host}" + (f":{self.port}" if self.port else "")
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.raw_target
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAuthRule:
+    """One entry of `forward_auth`."""
+
+    host: str
+    path: str
+    authz: Literal["none", "pdp"]
+    login_redirect: bool
+
+
+class ForwardAuthTable:
+    """Finds the one rule for a host and a path; no rule means no."""
+
+    def __init__(self, rules: Iterable[ForwardAuthRule] = ()) -> None:
+        """The paths of one host must not tie. Raises ValueError for a malformed path."""
+        self.rules = tuple(rules)
+        by_host: dict[str, list[ForwardAuthRule]] = {}
+        for rule in self.rules:
+            by_host.setdefault(rule.host, []).append(rule)
+        self._tables: Mapping[str, PathTable[ForwardAuthRule]] = {
+            host: PathTable((rule.path, rule) for rule in found) for host, found in by_host.items()
+        }
+
+    def find(self, host: str, path: str) -> ForwardAuthRule | None:
+        """Returns the most specific rule for a raw path on a host (lower case, without port)."""
+        table = self._tables.get(host)
+        found = table.find(path) if table is not None else None
+        return found[0] if found is not None else None
+
+
+def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> ForwardedRequest:
+    """Reads the lines of a trusted edge.
+
+    Raises `AccessDeniedError` when one is missing or malformed, `AmbiguousPathError` for a path with a second reading.
+    """
+    method = _require_line(headers, "x-forwarded-method", _METHOD)[0]
+    raw_target = _get_single(headers, "x-forwarded-uri")
+    scheme = _get_single(headers, "x-forwarded-proto") or default_scheme
+    if scheme not in _DEFAULT_PORTS or not raw_target.startswith("/"):
+        raise _refuse_edge()
+    host, port = _require_line(headers, "x-forwarded-host", _HOST).group(1, 2)
+    target = parse_request_target(raw_target)
+    if target.oddities:
+        raise AmbiguousPathError("The path holds an encoding that is not allowed here.")
+    return ForwardedRequest(
+        method=method.upper(),
+        scheme=scheme,
+        host=host,
+        port="" if port in (None, _DEFAULT_PORTS[scheme]) else port,
+        raw_target=raw_target,
+        target=target,
+    )
+
+
+def build_no_identity_lines() -> list[tuple[str, str]]:
+    """Returns the identity headers without values: an edge that copies them overwrites what the client sent."""
+    return [(name, "") for name in ("X-User-ID", "X-Original-User", "X-Session-ID")]
+
+
+def _require_line(headers: HeaderView, name: str, pattern: re.Pattern[str]) -> re.Match[str]:
+    value = _get_single(headers, name)
+    found = pattern.fullmatch(value.lower() if name == "x-forwarded-host" else value)
+    if found is None:
+        raise _refuse_edge()
+    return found
+
+
+def _get_single(headers: HeaderView, name: str) -> str:
+    values = headers.get_all(name)
+    return values[0] if len(values) == 1 else ""
+
+
+def _refuse_edge() -> AccessDeniedError:
+    return AccessDeniedError(
+        "Only an edge may ask this.", internal_reason="X-Forwarded-Method, -Host or -Uri is missing or malformed"
+    )

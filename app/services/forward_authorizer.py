@@ -1,0 +1,64 @@
+"""Answers an edge that asks whether the user of a forwarded request may pass (see `core/forward_auth`).
+
+The yes is for a session that is alive in every respect: its user's token is renewed first where it has to be, so a
+session whose grant is over at the identity provider opens nothing (T24).
+"""
+
+from __future__ import annotations
+
+from app.core.cross_site import FetchMetadata, check_cross_site, check_websocket_origin, needs_csrf_token
+from app.core.errors import NotAuthenticatedError, SessionExpiredError, UnmappedError
+from app.core.forward_auth import ForwardAuthRule, ForwardedRequest
+from app.core.identity import Identity
+from app.services.session_store import SessionRecord, SessionStore
+from app.services.session_tokens import SessionTokens
+
+
+class ForwardAuthorizer:
+    """One instance serves all requests of a worker."""
+
+    def __init__(
+        self, *, session_store: SessionStore, session_tokens: SessionTokens, allowed_origins: frozenset[str]
+    ) -> None:
+        """`allowed_origins` are those whose pages may call what is protected, beside its own."""
+        self._session_store = session_store
+        self._session_tokens = session_tokens
+        self._allowed_origins = allowed_origins
+
+    def authorize(
+        self,
+        forwarded: ForwardedRequest,
+        rule: ForwardAuthRule,
+        *,
+        session_id: str | None,
+        record: SessionRecord | None,
+        metadata: FetchMetadata,
+        is_websocket: bool,
+    ) -> Identity:
+        """Returns who passes. Raises `NotAuthenticatedError`, `SessionExpiredError`, `CsrfFailedError`,
+        `UnmappedError`, `ServiceTokenUnavailableError` or `StoreUnavailableError`."""
+        if session_id is None:
+            raise NotAuthenticatedError
+        if record is None:
+            raise SessionExpiredError
+        self._check_page(forwarded, metadata, is_websocket=is_websocket)
+        if rule.authz != "none":
+            raise UnmappedError  # default deny: no decision point can be asked yet
+        self._session_tokens.check_user_token(self._session_store.session_key(session_id))
+        self._session_store.touch(session_id, record)
+        return Identity(
+            user_id=record.user_id,
+            subject=record.subject,
+            provider=record.provider,
+            session_reference=record.reference,
+            claims=record.claims,
+        )
+
+    def _check_page(self, forwarded: ForwardedRequest, metadata: FetchMetadata, *, is_websocket: bool) -> None:
+        """The cookie says who the user is, never which page is asking (B1, B3). What only reads may be linked to and
+        embedded; the CSRF token is ours and unknown to the application."""
+        own_origin, allowed = forwarded.origin, self._allowed_origins
+        if is_websocket:
+            check_websocket_origin(metadata.origin, own_origin=own_origin, allow_origins=allowed)
+        elif needs_csrf_token(forwarded.method):
+            check_cross_site(forwarded.method, metadata, own_origin=own_origin, allow_origins=allowed)
