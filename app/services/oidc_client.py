@@ -266,6 +266,8 @@ class OidcClient:
 
     def _uses_pushed_requests(self, metadata: ProviderMetadata) -> bool:
         if self._settings.par == "off":
+            if metadata.requires_pushed_authorization_requests:
+                raise IdpUnavailableError(internal_reason="oidc.par is off, and the provider takes nothing else")
             return False
         if metadata.pushed_authorization_request_endpoint:
             return True

@@ -297,23 +297,74 @@ def test_a_discovery_document_with_one_fault_starts_no_login(world: World, fault
     assert browser.login_cookie_names() == set()
 
 
-@pytest.mark.parametrize(
-    "change", [{"drop": ["request_uri"]}, {"set": {"request_uri": 7}}, {"set": {"request_uri": "a b"}}]
-)
-def test_a_pushed_request_that_is_answered_oddly_starts_no_login(world: World, change: dict[str, Any]) -> None:
-    world.op.mutate(par=change)
+PAR_FAULTS: dict[str, dict[str, Any]] = {
+    "request-uri-missing": {"drop": ["request_uri"]},
+    "request-uri-null": {"set": {"request_uri": None}},
+    "request-uri-number": {"set": {"request_uri": 7}},
+    "request-uri-list": {"set": {"request_uri": ["urn:x"]}},
+    "request-uri-empty": {"set": {"request_uri": ""}},
+    "request-uri-space": {"set": {"request_uri": "a b"}},
+    "request-uri-line-break": {"set": {"request_uri": "urn:x\r\nSet-Cookie: a=b"}},
+    "request-uri-not-ascii": {"set": {"request_uri": "urn:\u00e9"}},
+    "request-uri-too-long": {"set": {"request_uri": "urn:" + "x" * 2048}},
+}
+
+
+@pytest.mark.parametrize("fault", PAR_FAULTS)
+def test_a_pushed_request_that_is_answered_oddly_starts_no_login(world: World, fault: str) -> None:
+    world.op.mutate(par=PAR_FAULTS[fault])
     browser = world.open_browser()
     assert_refused(browser, browser.navigate("/auth/login"), "login_failed")
     assert browser.login_cookie_names() == set()
+    world.op.clear_faults()
+    browser.log_in()
 
 
-@pytest.mark.parametrize(("status", "code", "answered"), [(503, "idp_unavailable", 503), (400, "login_failed", 400)])
+@pytest.mark.parametrize(
+    ("status", "body", "code", "answered"),
+    [
+        (400, {"error": "invalid_request"}, "login_failed", 400),
+        (400, "", "login_failed", 400),
+        (401, {"error": "invalid_client"}, "login_failed", 400),
+        (405, "<html>", "login_failed", 400),
+        (413, "", "login_failed", 400),
+        (302, "", "login_failed", 400),
+        (200, "<html>", "login_failed", 400),
+        (201, [], "login_failed", 400),
+        (201, "", "login_failed", 400),
+        (429, "", "idp_unavailable", 503),
+        (500, {"error": "server_error"}, "idp_unavailable", 503),
+        (503, "", "idp_unavailable", 503),
+    ],
+)
 def test_a_pushed_request_that_fails_is_not_sent_another_way(
-    world: World, status: int, code: str, answered: int
+    world: World, status: int, body: object, code: str, answered: int
 ) -> None:
     browser = world.open_browser()
-    world.op.fail("/request", status=status)
-    assert_refused(browser, browser.navigate("/auth/login"), code, answered)
+    world.op.fail("/request", status=status, body=body)
+    answer = browser.navigate("/auth/login")
+    assert_refused(browser, answer, code, answered)
+    assert "Location" not in answer.headers
+    assert browser.login_cookie_names() == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"set": {"expires_in": "60"}}, {"drop": ["expires_in"]}, {"set": {"unknown": {"a": 1}}}],
+    ids=["expires-text", "no-expires", "unknown"],
+)
+def test_a_pushed_request_that_is_only_answered_unusually_starts_a_login(world: World, change: dict[str, Any]) -> None:
+    world.op.mutate(par=change)
+    world.open_browser().log_in()
+
+
+def test_a_pushed_request_that_the_provider_insists_on_cannot_be_switched_off(world: World) -> None:
+    world.op.mutate(discovery={"set": {"require_pushed_authorization_requests": True}})
+    off = world.open_browser(oidc={"par": "off"})
+    assert_refused(off, off.navigate("/auth/login"), "idp_unavailable", 503)
+    assert world.op.events("pushed_authorization_request.success") == []
+    world.open_browser(oidc={"par": "auto"}).log_in()
+    assert len(world.op.events("pushed_authorization_request.success")) == 1
 
 
 def test_a_pushed_request_that_is_required_and_not_offered_starts_no_login(world: World) -> None:
