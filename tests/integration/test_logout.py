@@ -354,6 +354,22 @@ def test_l15_a_provider_that_hangs_is_not_waited_for(world: World) -> None:
     world.op.clear_faults()
 
 
+def test_l15_a_provider_that_answers_nothing_at_all_is_not_waited_for(world: World) -> None:
+    browser = world.open_browser(oidc={"timeout_seconds": 0.5})
+    browser.log_in()
+    token = browser.csrf_token()
+    browser.app = world.build()  # a worker that has not asked it anything yet
+    slow = {"status": 0, "times": -1, "delay_ms": 20_000}
+    world.op.mutate(fail=dict.fromkeys(("/.well-known/openid-configuration", "/token/revocation"), slow))
+    here = Browser(browser.app)
+    here.client.set_cookie(SESSION_COOKIE, browser.cookie() or "", domain="localhost")
+    answer = here.call("POST", "/auth/logout", headers={"X-CSRF-Token": token})
+    assert (answer.status_code, answer.json) == (200, {"logout_url": None})
+    assert clears_cookies(answer)
+    assert not browser.is_logged_in()
+    world.op.clear_faults()
+
+
 def test_l15_a_store_that_is_away_takes_the_cookie_all_the_same_and_ends_the_session_later(world: World) -> None:
     app = world.build()
     browser, thief = Browser(app), Browser(app)
