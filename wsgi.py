@@ -12,4 +12,6 @@ start_observing(level=logging.level, audit_sink=logging.audit_sink, metrics=serv
 services.state_store.start()
 services.housekeeping.start()
 services.key_rotation.start()
+if services.client_registration is not None:
+    services.client_registration.start()
 services.token_refresher.start()

@@ -16,6 +16,7 @@ from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
+from app.services.client_registration import ClientRegistration, build_client_registration
 from app.services.control_http import ControlHttp
 from app.services.forward_authorizer import ForwardAuthorizer
 from app.services.housekeeping import Housekeeping
@@ -61,6 +62,8 @@ class Services:
     forward_authorizer: ForwardAuthorizer
     housekeeping: Housekeeping
     key_rotation: KeyRotation
+    client_registration: ClientRegistration | None
+    """None: the client's id is in the settings."""
     token_refresher: TokenRefresher
     metrics: Metrics
     clock: Callable[[], float]
@@ -85,12 +88,27 @@ def build_services(
     token_store = TokenStore(
         state_store, key_ring, clock=clock, local_cache_seconds=settings.session.local_cache_seconds
     )
+    idp_http = ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file)
+    client_registration: ClientRegistration | None = None
+    if settings.oidc.registers_itself:
+        client_registration = build_client_registration(
+            configuration,
+            state_store=state_store,
+            key_ring=key_ring,
+            key_store=key_store,
+            http=idp_http,
+            get_provider=lambda: oidc_client.get_metadata(),
+            find_provider=lambda: oidc_client.find_metadata(),
+            clock=clock,
+            monotonic=monotonic,
+        )
     oidc_client = OidcClient(
         settings.oidc,
-        http=ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file),
+        http=idp_http,
         clock=clock,
         allow_http=settings.environment == "development",
         get_signing_key=lambda: key_store.current,
+        get_client_id=client_registration.get_client_id if client_registration else None,
     )
     refresh_agenda = RefreshAgenda(
         state_store,
@@ -184,6 +202,7 @@ def build_services(
         ),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
         key_rotation=KeyRotation(key_store),
+        client_registration=client_registration,
         token_refresher=TokenRefresher(
             refresh_agenda,
             renew=session_tokens.renew_due,

@@ -3,7 +3,8 @@
 Live: the process answers. Ready: the session store takes a record and there are keys to sign with (`held`: those that
 the worker has, for it could not read them again). The identity provider is
 reported, from what the last use of it showed, and not required: sessions go on while it is away, and taking every
-instance out of service would help nobody.
+instance out of service would help nobody. The same holds for a client that is not registered yet; besides, the provider
+may want to read our keys, through the very balancer that asks here, before it registers anybody.
 """
 
 from __future__ import annotations
@@ -63,11 +64,14 @@ def both() -> Response:
 def _check_parts() -> dict[str, str]:
     services: Services = current_app.extensions["bff"]
     probe: StoreProbe = current_app.extensions.setdefault("bff_store_probe", StoreProbe())
-    return {
+    parts: dict[str, str] = {
         "store": "ok" if probe.works(services) else "unavailable",
         "keys": services.key_store.check(),
         "idp": "ok" if services.oidc_client.find_metadata() is not None else "unknown",
     }
+    if services.client_registration is not None:
+        parts["client"] = services.client_registration.check()
+    return parts
 
 
 def _answer(parts: dict[str, str]) -> Response:

@@ -36,6 +36,8 @@ class ProviderMetadata:
     pushed_authorization_request_endpoint: str = ""
     registration_endpoint: str = ""
     id_token_signing_algorithms: tuple[str, ...] = ()
+    authorization_signing_algorithms: tuple[str, ...] = ()
+    """For signed answers to authorization requests (JARM §4)."""
     requires_pushed_authorization_requests: bool = False
     sends_issuer_in_callback: bool = False
     """`authorization_response_iss_parameter_supported` (RFC 9207 §3)."""
@@ -63,6 +65,7 @@ def parse_provider_metadata(document: Mapping[str, object], *, issuer: str, allo
         pushed_authorization_request_endpoint=optional("pushed_authorization_request_endpoint"),
         registration_endpoint=optional("registration_endpoint"),
         id_token_signing_algorithms=_parse_names(document.get("id_token_signing_alg_values_supported")),
+        authorization_signing_algorithms=_parse_names(document.get("authorization_signing_alg_values_supported")),
         requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         sends_issuer_in_callback=document.get("authorization_response_iss_parameter_supported") is True,
     )

@@ -34,8 +34,7 @@ NOTHING: tuple[Callable[[object], bool], str] = (lambda value: not value), "noth
 AT_MOST_ONE: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, tuple) and len(value) < 2), "one"
 
 UNBUILT = (
-    # registration, and tokens bound to a key
-    Unbuilt(SETTINGS, "oidc.dcr.enabled", *only(False)),
+    # tokens bound to a key
     Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),

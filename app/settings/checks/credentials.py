@@ -17,6 +17,7 @@ _MIN_DISTINCT_CHARACTERS = 6
 _PLACEHOLDERS = ("changeme", "changethis", "replaceme", "replacewith", "placeholder", "password", "insertyour")
 _REMEDY = "such as `openssl rand -base64 32` makes"
 _PLACEHOLDER_STARTS = ("your", "example", "todo", "xxxx")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 DEVELOPMENT_MARK = "developmentonly"
 """Marks a secret that is good for nothing but a provider on the developer's own machine."""
 
@@ -38,19 +39,43 @@ def check_client(draft: Draft) -> Iterator[Finding]:
     oidc = draft.settings.oidc
     if not oidc.client_id and not oidc.dcr.enabled:
         yield draft.in_settings("oidc", "client_id", wanted="the client's id, or oidc.dcr.enabled: true")
-    if oidc.client_auth != "private_key_jwt":
+    if oidc.registers_itself:
+        yield from _check_registration(draft)
+    elif oidc.client_auth != "private_key_jwt":
         yield from _check_client_secret(draft)
     if "openid" not in oidc.scopes:
         yield draft.in_settings("oidc", "scopes", wanted="a list with openid in it: without it there is no ID token")
+
+
+def _check_registration(draft: Draft) -> Iterator[Finding]:
+    oidc = draft.settings.oidc
+    if oidc.client_auth != "private_key_jwt":
+        wanted = (
+            "private_key_jwt: a client that registers itself proves itself with its own key. A client_secret is given "
+            "and changed by the provider's administrators only; a client that has one needs oidc.client_id"
+        )
+        yield draft.in_settings("oidc", "client_auth", wanted=wanted)
+    token = oidc.dcr.initial_access_token.get_secret_value()
+    if token and not _TOKEN.fullmatch(token):
+        wanted = "a token as the provider gave it: no spaces, no line ends"
+        twin = "initial_access_token_file" if oidc.dcr.initial_access_token_file else "initial_access_token"
+        yield draft.in_settings("oidc", "dcr", twin, wanted=wanted)
+
+
+def warn_of_registration(draft: Draft) -> Iterator[str]:
+    oidc = draft.settings.oidc
+    if oidc.dcr.enabled and oidc.client_id:
+        yield "oidc.dcr.enabled has no effect: oidc.client_id says which client this is"
+    elif oidc.dcr.initial_access_token.get_secret_value() and not oidc.dcr.enabled:
+        yield "oidc.dcr.initial_access_token is not used: oidc.dcr.enabled is false"
 
 
 def _check_client_secret(draft: Draft) -> Iterator[Finding]:
     oidc = draft.settings.oidc
     secret = oidc.client_secret.get_secret_value()
     if not secret:
-        if not oidc.dcr.enabled:
-            wanted = f"a secret, which {oidc.client_auth} needs: client_secret or client_secret_file"
-            yield draft.in_settings("oidc", "client_secret", wanted=wanted)
+        wanted = f"a secret, which {oidc.client_auth} needs: client_secret or client_secret_file"
+        yield draft.in_settings("oidc", "client_secret", wanted=wanted)
         return
     wanted = find_weakness(secret)
     if not wanted and DEVELOPMENT_MARK in re.sub(r"[^a-z]", "", secret.lower()) and not _may_be_on_this_machine(draft):

@@ -118,6 +118,11 @@ class OidcSettings(StrictModel):
     """Dynamic Client Registration."""
 
     @property
+    def registers_itself(self) -> bool:
+        """Whether the client comes by Dynamic Client Registration."""
+        return self.dcr.enabled and not self.client_id
+
+    @property
     def provider_alias(self) -> str:
         """What stands for the IdP in `X-Original-User`."""
         return self.provider or urlsplit(self.issuer).hostname or ""

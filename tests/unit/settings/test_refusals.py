@@ -52,6 +52,23 @@ SETTINGS_TABLE: list[Any] = [
         id="http-issuer-beyond-loopback",
     ),
     pytest.param({"oidc.client_id": ""}, "oidc.client_id", "dcr", id="no-client-id"),
+    pytest.param(
+        {"oidc.client_id": "", "oidc.dcr.enabled": True, "oidc.client_secret": None},
+        "oidc.client_auth",
+        "administrators",
+        id="registered-with-a-secret",
+    ),
+    pytest.param(
+        {
+            "oidc.client_id": "",
+            "oidc.dcr.enabled": True,
+            "oidc.client_auth": "private_key_jwt",
+            "oidc.dcr.initial_access_token": "two\nlines",
+        },
+        "oidc.dcr.initial_access_token",
+        "no line ends",
+        id="initial-access-token-of-two-lines",
+    ),
     pytest.param({"oidc.scopes": ["profile"]}, "oidc.scopes", "openid", id="no-openid"),
     pytest.param(
         {"oidc.login_parameters": ["redirect_uri"]}, "oidc.login_parameters[0]", "itself", id="L10-redirect-uri"

@@ -20,6 +20,8 @@ def test_a_sound_configuration_draws_no_warning(folder: ConfigFolder) -> None:
         pytest.param({"cors.allow_origins": ["http://localhost:5173"]}, "plain http", id="http-origin-in-production"),
         pytest.param({"session.absolute_timeout_seconds": 600}, "without effect", id="idle-longer-than-absolute"),
         pytest.param({"keys.publish_ahead_seconds": 60}, "not read yet", id="keys-published-just-before-use"),
+        pytest.param({"oidc.dcr.enabled": True}, "has no effect", id="client-id-and-registration"),
+        pytest.param({"oidc.dcr.initial_access_token": "fresh"}, "is not used", id="token-without-registration"),
         pytest.param({"pdp.enabled": False}, "no decision point is asked", id="enforcement-off"),
     ],
 )
