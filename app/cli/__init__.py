@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from app.cli.client import client
 from app.cli.config import config
 from app.cli.keys import keys
 from app.cli.sessions import sessions
@@ -24,6 +25,7 @@ def main() -> None:
     """Look after a BFF: its configuration, and what runs on it."""
 
 
+main.add_command(client)
 main.add_command(config)
 main.add_command(keys)
 main.add_command(sessions)

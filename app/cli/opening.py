@@ -19,6 +19,7 @@ from app.cli.output import open_console, print_faults
 from app.core.errors import StoreUnavailableError
 from app.core.redis_address import RedisUrlError
 from app.observability import audit, lines
+from app.services.client_registration import ClientRegistration
 from app.services.key_ring import KeyFileError, KeyRing, choose_key_file
 from app.services.key_store import (
     KeyStore,
@@ -27,10 +28,12 @@ from app.services.key_store import (
     build_key_directory_document,
     build_shared_key_document,
 )
+from app.services.private_document import PrivateDocumentError
 from app.services.session_store import SessionStore
 from app.services.state_store.factory import RedisNotInstalledError, build_state_store
 from app.services.state_store.private_files import UnsafePermissionsError
-from app.settings import ConfigurationError, Settings, load_configuration
+from app.settings import Configuration, ConfigurationError, Settings, load_configuration
+from app.wiring import build_services
 
 _STANDARD_ERROR = 2
 
@@ -42,6 +45,7 @@ class StoreFolderError(Exception):
 _OPENING_ERRORS = (
     KeyFileError,
     KeyStoreError,
+    PrivateDocumentError,
     OSError,
     RedisNotInstalledError,
     RedisUrlError,
@@ -53,8 +57,13 @@ _OPENING_ERRORS = (
 
 def load_settings(config_dir: Path | None) -> Settings:
     """Returns the settings that a start would have; with faults, prints them all and ends the command with 1."""
+    return load_configuration_or_exit(config_dir).settings
+
+
+def load_configuration_or_exit(config_dir: Path | None) -> Configuration:
+    """As `load_settings`, for all of the configuration."""
     try:
-        return load_configuration(config_dir).settings
+        return load_configuration(config_dir)
     except ConfigurationError as error:
         print_faults(open_console(), error.faults)
         sys.exit(1)
@@ -83,6 +92,23 @@ def open_keys(settings: Settings) -> Iterator[KeyStore]:
         state = stack.enter_context(closing(build_state_store(settings.session, time.time)))
         key_ring = KeyRing.load(choose_key_file(settings))
         yield KeyStore(build_shared_key_document(state, key_ring), policy, clock=time.time)
+
+
+@contextmanager
+def open_registration(configuration: Configuration, *, must_exist: bool = False) -> Iterator[ClientRegistration]:
+    """Gives the registration of a BFF that registers itself. Before the first start there is nothing of a BFF yet; then
+    all of it is made as a start would, unless it `must_exist`."""
+    settings = configuration.settings
+    with _telling_errors():
+        if settings.keys.store == "directory":
+            _check_folder(Path(settings.keys.directory), "keys.directory", must_exist=must_exist)
+        if settings.session.store == "filesystem":
+            _check_folder(Path(settings.session.directory), "session.directory", must_exist=must_exist)
+        services = build_services(configuration)
+        with closing(services.state_store):
+            if services.client_registration is None:
+                raise ValueError("the settings name the client")
+            yield services.client_registration
 
 
 @contextmanager
@@ -120,8 +146,11 @@ def describe_error(error: Exception) -> str:
     return f"{error} ({reason})" if reason else str(error)
 
 
-def _check_folder(folder: Path, setting: str) -> None:
+def _check_folder(folder: Path, setting: str, *, must_exist: bool = True) -> None:
     """A folder that is not there would be made, and what another user makes in one the workers could not read."""
+    if not must_exist:
+        folder = folder.absolute()
+        folder = next(place for place in (folder, *folder.parents) if place.is_dir())
     if not folder.is_dir():
         raise StoreFolderError(
             f"There is no folder {folder.absolute()}. A relative {setting} begins where the BFF was started."

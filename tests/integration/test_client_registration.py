@@ -350,9 +350,10 @@ def kill_at_the_answer(app: Flask) -> None:
         create(*arguments)
         raise Killed
 
-    registrar._client.create = create_and_die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        registration_of(app).ensure()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registrar._client, "create", create_and_die)
+        with pytest.raises(Killed):
+            registration_of(app).ensure()
 
 
 def test_no_token_is_in_a_line(world: World, captured: CapturedLines) -> None:

@@ -71,6 +71,11 @@ class Problem:
         """Whether it is worth trying again soon."""
         return self.code in {ProblemCode.PROVIDER_UNAVAILABLE, ProblemCode.STORE_UNAVAILABLE}
 
+    @property
+    def concerns_record(self) -> bool:
+        """Whether what is stored cannot even be read."""
+        return self.code in {ProblemCode.RECORD_UNUSABLE, ProblemCode.STORE_UNAVAILABLE}
+
     def __str__(self) -> str:
         return f"{self.reason} {self.next_step}"
 
