@@ -185,7 +185,11 @@ class SentinelTrio:
 
     def find_primary_port(self) -> int:
         """As the first Sentinel sees it."""
-        return int(self.sentinels[0].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)[1])
+        return _ask_for_primary_port(self.sentinels[0])
+
+    def find_primary_ports(self) -> set[int]:
+        """As each of the Sentinels sees it: one, when they all agree."""
+        return {_ask_for_primary_port(sentinel) for sentinel in self.sentinels}
 
     def wait_until_watched(self) -> None:
         wait_until(
@@ -345,6 +349,10 @@ def _name_options(options: Mapping[str, str]) -> dict[str, str]:
 
 def _is_replicating(server: RedisServer) -> bool:
     return str(server.read_section("replication").get("master_link_status")) == "up"
+
+
+def _ask_for_primary_port(sentinel: RedisServer) -> int:
+    return int(sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)[1])
 
 
 def _is_complete(sentinel: RedisServer) -> bool:

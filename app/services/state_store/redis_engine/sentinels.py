@@ -1,13 +1,16 @@
 """The master that Sentinels watch over.
 
 It is asked for every second while there are calls, not only when it fails: in a planned switch of roles the old master
-goes on for seconds as if nothing had happened, and what is written there is lost.
+goes on for seconds as if nothing had happened, and what is written there is lost. When it fails it is asked for before
+the next connection: a master that was replaced may be up again, with nothing or with what was, and takes itself for the
+master for a while. Whoever believes it finds no sessions, or spends refresh tokens that were spent.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -49,17 +52,23 @@ class SentinelServers:
         self._master: HostAndPort | None = None
         self._told_master: HostAndPort | None = None
         self._ask_again_at = float("-inf")
+        self._left_alone_until = float("-inf")
+        self._is_in_doubt = False
 
     def find_node(self, key: str, wait_seconds: float) -> Node:  # noqa: ARG002
         master = self._master
+        now = self._monotonic()
         if master is None:
             master = self._asking.run(self._ask, wait_seconds)
-        elif self._monotonic() >= self._ask_again_at:
+        elif self._is_in_doubt and now >= self._left_alone_until:  # everybody waits for the answer
+            master = self._asking.run(partial(self._ask_again, master), wait_seconds)
+        elif now >= max(self._ask_again_at, self._left_alone_until):  # one caller asks, the others go on
             master = self._ask_again(master)
         return self._nodes.get(master)
 
     def doubt(self, node: Node) -> None:
-        node.pool.drop()  # whether another is master now is asked every second anyway
+        node.pool.drop()
+        self._is_in_doubt = True
 
     def follow(self, redirect: RedirectedError) -> Node:
         raise RedisFailedError(
@@ -77,12 +86,14 @@ class SentinelServers:
         self._nodes.keep_only(())
 
     def _ask_again(self, known: HostAndPort) -> HostAndPort:
-        """One caller asks, the others go on. Sentinels that do not answer are no reason to leave a master that does."""
+        """Sentinels that do not answer are no reason to leave a master that does."""
         self._ask_again_at = self._monotonic() + _ASKED_EVERY_SECONDS
+        self._is_in_doubt = False  # first: the answer says nothing about failures that come after the question
         try:
             return self._ask()
         except RedisFailedError:
-            self._ask_again_at = self._monotonic() + _LEFT_ALONE_FOR_SECONDS
+            self._left_alone_until = self._monotonic() + _LEFT_ALONE_FOR_SECONDS
+            self._is_in_doubt = True
             return known
 
     def _ask(self) -> HostAndPort:

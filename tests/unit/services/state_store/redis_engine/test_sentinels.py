@@ -107,22 +107,49 @@ def count_listeners(server: RedisServer) -> int:
     return int(server.read_section("stats")["pubsub_channels"])
 
 
-def test_sentinels_that_are_gone_are_no_reason_to_leave_a_master_that_answers(replaced: Replaced) -> None:
-    now = 1000.0
-    opener = WireOpener(timeout_seconds=5)
-    servers = SentinelServers(
-        [HostAndPort("127.0.0.1", replaced.sentinel.port)],
-        MASTER_NAME,
-        nodes=Nodes(opener, 1),
-        opener=opener,
-        timeout_seconds=1,
-        monotonic=lambda: now,
-    )
-    found = servers.find_node(KEY, 1)
+class Asked:
+    """A worker's view of the master, with a clock that stands still."""
+
+    def __init__(self, sentinel: HostAndPort) -> None:
+        self.now = 1000.0
+        opener = WireOpener(timeout_seconds=5)
+        self.servers = SentinelServers(
+            [sentinel],
+            MASTER_NAME,
+            nodes=Nodes(opener, 1),
+            opener=opener,
+            timeout_seconds=1,
+            monotonic=lambda: self.now,
+        )
+
+    def find_port(self) -> int:
+        return self.servers.find_node(KEY, 1).host.port
+
+
+@pytest.fixture
+def asked(replaced: Replaced) -> Iterator[Asked]:
+    asked = Asked(HostAndPort("127.0.0.1", replaced.sentinel.port))
+    yield asked
+    asked.servers.close()
+
+
+def test_sentinels_that_are_gone_are_no_reason_to_leave_a_master_that_answers(replaced: Replaced, asked: Asked) -> None:
+    assert asked.find_port() == replaced.old.port
     replaced.sentinel.kill()
-    now += 60
-    assert servers.find_node(KEY, 1) is found
-    servers.close()
+    asked.now += 60
+    assert asked.find_port() == replaced.old.port
+    asked.servers.doubt(asked.servers.find_node(KEY, 1))
+    assert asked.find_port() == replaced.old.port
+
+
+def test_a_master_that_failed_is_not_believed_again_before_the_sentinels_are_asked(
+    replaced: Replaced, asked: Asked
+) -> None:
+    node = asked.servers.find_node(KEY, 1)
+    replaced.replace()
+    assert asked.find_port() == replaced.old.port
+    asked.servers.doubt(node)
+    assert asked.find_port() == replaced.new.port
 
 
 def test_a_master_that_no_sentinel_knows_is_a_store_that_does_not_answer(sentinels: SentinelTrio) -> None:
