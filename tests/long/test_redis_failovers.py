@@ -103,7 +103,15 @@ def finish_failover(trio: SentinelTrio, primary: RedisServer, replica: RedisServ
     wait_until(lambda: trio.find_primary_ports() == {replica.port}, timeout_seconds=60, what="the replica to take over")
     primary.start()
     wait_until(lambda: is_following(primary, replica), timeout_seconds=60, what="the old primary to follow the new one")
+    # It has a copy, and is sent what is new once it has said so: from then on a write can wait for it.
+    wait_until(lambda: has_what_is_written(replica), timeout_seconds=60, what="writes to be acknowledged")
     trio.wait_until_watched()
+
+
+def has_what_is_written(primary: RedisServer) -> bool:
+    with primary.admin() as admin:
+        admin.set("written", "now")
+        return int(admin.wait(1, 100)) == 1
 
 
 def is_following(server: RedisServer, primary: RedisServer) -> bool:

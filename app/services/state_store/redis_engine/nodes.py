@@ -12,6 +12,8 @@ from app.services.state_store.redis_engine.pool import WirePool
 from app.services.state_store.redis_engine.wire import Wire, WireOpener
 
 _REPLICAS_KNOWN_FOR_SECONDS = 10
+_NO_REPLICAS_KNOWN_FOR_SECONDS = 1
+"""After a failover the old primary comes back as a replica, and from then on is to be waited for."""
 
 
 class Node:
@@ -28,8 +30,10 @@ class Node:
         """How many follow it, by an answer of the last seconds; 0 when we may not ask. Raises `RedisFailedError`."""
         now = self._monotonic()
         if now >= self._ask_again_at:
-            self._ask_again_at = now + _REPLICAS_KNOWN_FOR_SECONDS
+            self._ask_again_at = now + _NO_REPLICAS_KNOWN_FOR_SECONDS
             self._replicas = self._ask_for_replicas(wire)
+            if self._replicas:
+                self._ask_again_at = now + _REPLICAS_KNOWN_FOR_SECONDS
         return self._replicas
 
     def _ask_for_replicas(self, wire: Wire) -> int:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import pytest
 from structlog.testing import capture_logs
 
+from app.core.redis_address import HostAndPort
 from app.services.state_store.redis_engine import RedisStateStore
+from app.services.state_store.redis_engine.nodes import Nodes
+from app.services.state_store.redis_engine.wire import WireOpener
 from tests.support.redis_servers import RedisServer, running_redis, wait_for
 from tests.unit.services.state_store.redis_engine.support import KEY, opened
 
@@ -86,6 +89,21 @@ def test_without_a_replica_nothing_waits(redis_server: RedisServer) -> None:
         write_in_every_way(store)
     assert count_calls(redis_server, "wait") == before
     assert lines == []
+
+
+def test_a_replica_that_came_back_is_waited_for_again_within_a_second(pair: Pair) -> None:
+    now = 1000.0
+    host = HostAndPort("127.0.0.1", pair.primary.port)
+    node = Nodes(WireOpener(timeout_seconds=5), 1, monotonic=lambda: now).get(host)
+    pair.replica.command("REPLICAOF", "NO", "ONE")
+    wait_for(lambda: pair.primary.read_section("replication")["connected_slaves"] == 0, "the replica to be gone")
+    with node.pool.wire(5) as wire:
+        assert node.count_replicas(wire) == 0
+        pair.replica.command("REPLICAOF", "127.0.0.1", pair.primary.port)
+        wait_for(lambda: pair.primary.read_section("replication")["connected_slaves"] == 1, "the replica to be back")
+        now += 1
+        assert node.count_replicas(wire) == 1
+    node.pool.drop()
 
 
 def test_a_replica_that_lags_stops_no_write_and_is_said_now_and_then(pair: Pair, store: RedisStateStore) -> None:
