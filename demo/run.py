@@ -151,6 +151,8 @@ def start_idp(ports: Ports) -> Child:
         "response_types": ["code"],
         "redirect_uris": [f"{origin}/auth/callback"],
         "post_logout_redirect_uris": [f"{origin}/auth/logged-out"],
+        "backchannel_logout_uri": f"{origin}/auth/backchannel-logout",
+        "backchannel_logout_session_required": True,
     }
     return start_child(
         "OpenID Provider",

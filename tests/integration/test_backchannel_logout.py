@@ -335,6 +335,16 @@ def test_only_a_post_is_answered(logged_in: tuple[LogoutWorld, Browser, str], me
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
+def test_the_provider_may_call_under_an_internal_name(world: LogoutWorld) -> None:
+    app = world.build()
+    browser, sid = log_in(world, app)
+    answer = app.test_client().post(
+        PATH, base_url="http://bff.internal:8080", data={"logout_token": mint(world, sid=sid)}
+    )
+    assert_accepted(answer)
+    assert not browser.is_logged_in()
+
+
 def test_what_is_in_the_form_beside_the_token_is_ignored(world: LogoutWorld) -> None:
     app = world.build()
     browser, sid = log_in(world, app)

@@ -8,11 +8,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from demo.processes import start_child
 from tests.support.browser_client import BrowserClient
+from tests.support.opwalk import walk
 from tests.support.processes import Child, free_port, minimal_environment, start_server, wait_until
 
 pytestmark = pytest.mark.live
@@ -99,6 +101,12 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
 
         assert alice.log_out() is not None
         assert not alice.is_logged_in()
+
+        alice.log_in("alice")
+        provider, back = f"http://127.0.0.1:{ports['DEMO_IDP_PORT']}", f"{alice.origin}/auth/logged-out"
+        logout = f"{provider}/session/end?{urlencode({'client_id': 'bff-demo', 'post_logout_redirect_uri': back})}"
+        walk(alice.http, logout, stop_at=back)
+        wait_until(lambda: not alice.is_logged_in(), timeout_seconds=10, what="the provider's word")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
