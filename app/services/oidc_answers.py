@@ -22,6 +22,7 @@ MAX_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
 """Some providers say "never" with a huge number."""
 
 BEARER = "Bearer"
+DPOP = "DPoP"
 TOKEN_PATTERN = re.compile(r"[\x21-\x7e]+")
 """RFC 6749 §A.12 without the space: a token goes into a header field, where a space or a line break would end it."""
 
@@ -80,20 +81,24 @@ def parse_json_object(body: bytes) -> dict[str, object]:
     return document
 
 
-def parse_token_answer(answer: ControlAnswer) -> TokenAnswer:
-    """Judges a token endpoint's answer; raises one of this module's errors unless it is a usable Bearer token."""
+def parse_token_answer(answer: ControlAnswer, *, token_type: str = BEARER) -> TokenAnswer:
+    """Judges a token endpoint's answer; raises one of this module's errors unless it is a usable token of that type.
+
+    A token that was asked for with a proof and comes as `Bearer` is bound to nothing: whoever took it from the answer
+    could use it. It is refused rather than used as something weaker than was asked for (RFC 9449 §5).
+    """
     check_success(answer, statuses=(200,))
     document = parse_json_object(answer.body)
-    token_type = document.get("token_type")
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise AnswerRefusedError("token_type is not Bearer")
+    answered_type = document.get("token_type")
+    if not isinstance(answered_type, str) or answered_type.lower() != token_type.lower():
+        raise AnswerRefusedError(f"token_type is not {token_type}")
     access_token = _find_token(document, "access_token")
     if access_token is None:
         raise AnswerRefusedError("access_token is missing")
     scope = document.get("scope")
     return TokenAnswer(
         access_token=access_token,
-        token_type=BEARER,
+        token_type=token_type,
         expires_in_seconds=_parse_expires_in(document.get("expires_in")),
         refresh_token=_find_token(document, "refresh_token"),
         id_token=_find_token(document, "id_token"),

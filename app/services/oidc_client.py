@@ -7,7 +7,8 @@ from `core/errors`; their `internal_reason` says what happened without repeating
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from app.core.errors import (
     BadRequestError,
@@ -34,8 +35,11 @@ from app.core.signed_answer import SignedAnswerError, check_signed_answer_claims
 from app.services import oidc_requests
 from app.services.client_assertion import AssertionSigner
 from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
+from app.services.dpop_exchange import DpopExchange
+from app.services.dpop_key import BoundToken, DpopKey
 from app.services.key_store import SigningKey
 from app.services.oidc_answers import (
+    DPOP,
     AnswerRefusedError,
     IdpFailingError,
     OAuthRefusalError,
@@ -81,6 +85,7 @@ class OidcClient:
         self._clock = clock
         self._get_signing_key = get_signing_key
         self._get_client_id = get_client_id or (lambda: settings.client_id)
+        self._dpop = DpopExchange(timeout_seconds=settings.timeout_seconds, clock=clock)
         self._metadata = MetadataSource(issuer=settings.issuer, http=http, clock=clock, allow_http=allow_http)
         self._keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
         # Anybody may send logout tokens with invented key ids; the looks for new keys that logins need are not theirs.
@@ -138,10 +143,13 @@ class OidcClient:
             raise LoginFailedError(internal_reason=f"signed answer: {error}") from error
         return build_verified_parameters(verified.claims, parameters.state)
 
-    def exchange_code(self, code: str, *, redirect_uri: str, code_verifier: str) -> TokenAnswer:
-        """Spends an authorization code. Never sent twice: a code is good for one use (RFC 6749 §4.1.2)."""
+    def exchange_code(
+        self, code: str, *, redirect_uri: str, code_verifier: str, dpop_key: DpopKey | None = None
+    ) -> TokenAnswer:
+        """Spends an authorization code. Never sent twice: a code is good for one use (RFC 6749 §4.1.2), and a provider
+        that asks for a nonce has not looked at it."""
         try:
-            return self._request_token(oidc_requests.build_code_exchange(code, redirect_uri, code_verifier))
+            return self._request_token(oidc_requests.build_code_exchange(code, redirect_uri, code_verifier), dpop_key)
         except ANSWER_ERRORS as error:
             raise _refuse_login("code exchange", error) from error
 
@@ -158,38 +166,43 @@ class OidcClient:
             raise LoginFailedError(internal_reason=f"ID token: {error}") from error
         return verified.claims
 
-    def fetch_userinfo(self, access_token: str, expected_subject: str) -> dict[str, object]:
+    def fetch_userinfo(self, token: str | BoundToken, expected_subject: str) -> dict[str, object]:
         """Returns UserInfo claims about `expected_subject` and nobody else."""
         endpoint = self.get_metadata().userinfo_endpoint
         if not endpoint:
             raise LoginFailedError(internal_reason="userinfo: the provider has no such endpoint")
         try:
-            answer = self._http.fetch("GET", endpoint, headers={"Authorization": f"Bearer {access_token}"})
-            return parse_userinfo_answer(answer, expected_subject)
+            return parse_userinfo_answer(self._get_resource(endpoint, token), expected_subject)
         except ANSWER_ERRORS as error:
             raise _refuse_login("userinfo", error) from error
 
-    def fetch_client_credentials_token(self, audience: str, scope: str) -> TokenAnswer:
+    def fetch_client_credentials_token(
+        self, audience: str, scope: str, *, dpop_key: DpopKey | None = None
+    ) -> TokenAnswer:
         """Returns a token of the BFF's own; raises `IdpUnavailableError` or `ServiceTokenUnavailableError`."""
         form = oidc_requests.build_client_credentials_request(audience, scope, self._settings.audience_parameter)
         try:
-            return self._request_token(form)
+            return self._request_token(form, dpop_key)
         except (ControlUnreachableError, IdpFailingError) as error:
             raise IdpUnavailableError(internal_reason=f"client credentials: {error}") from error
         except (AnswerRefusedError, OAuthRefusalError) as error:
             raise ServiceTokenUnavailableError(internal_reason=f"client credentials: {error}") from error
 
-    def refresh(self, refresh_token: str, *, audience: str = "", scope: str = "") -> TokenAnswer:
+    def refresh(
+        self, refresh_token: str, *, audience: str = "", scope: str = "", dpop_key: DpopKey | None = None
+    ) -> TokenAnswer:
         """Spends a refresh token. Raises `OAuthRefusalError` for a refusal that could be read, else
         `IdpUnavailableError`: an answer that makes no sense says nothing about the grant."""
         form = oidc_requests.build_refresh_request(refresh_token, audience, scope, self._settings.audience_parameter)
-        return self._request_user_token("refresh", form)
+        return self._request_user_token("refresh", form, dpop_key)
 
-    def exchange_token(self, subject_token: str, *, audience: str, scope: str) -> TokenAnswer:
+    def exchange_token(
+        self, subject_token: str, *, audience: str, scope: str, dpop_key: DpopKey | None = None
+    ) -> TokenAnswer:
         """Trades the user's access token for one for `audience` (RFC 8693); raises as `refresh`."""
         parameter = self._settings.audience_parameter
         form = oidc_requests.build_token_exchange_request(subject_token, audience, scope, parameter)
-        return self._request_user_token("token exchange", form)
+        return self._request_user_token("token exchange", form, dpop_key)
 
     def check_refreshed_id_token(self, unverified_id_token: str, *, subject: str, access_token: str) -> None:
         """Raises `IdTokenClaimError` or `SignatureRefusedError` unless an ID token that came with a refresh is good and
@@ -285,19 +298,42 @@ class OidcClient:
             max_age_seconds=max_age_seconds,
         )
 
-    def _request_user_token(self, step: str, form: Parameters) -> TokenAnswer:
+    def _request_user_token(self, step: str, form: Parameters, dpop_key: DpopKey | None) -> TokenAnswer:
         try:
-            return self._request_token(form)
+            return self._request_token(form, dpop_key)
         except (ControlUnreachableError, IdpFailingError, AnswerRefusedError) as error:
             raise IdpUnavailableError(internal_reason=f"{step}: {error}") from error
 
-    def _request_token(self, form: Parameters) -> TokenAnswer:
-        return parse_token_answer(self._post(self.get_metadata().token_endpoint, form))
+    def _request_token(self, form: Parameters, dpop_key: DpopKey | None) -> TokenAnswer:
+        """With a key: a token that is bound to it, and no other (RFC 9449 §5)."""
+        endpoint = self.get_metadata().token_endpoint
+        if dpop_key is None:
+            return parse_token_answer(self._post(endpoint, form))
+        answer = self._dpop.post(
+            endpoint,
+            dpop_key,
+            lambda proof, seconds: self._post(endpoint, form, total_seconds=seconds, headers=proof),
+        )
+        return parse_token_answer(answer, token_type=DPOP)
 
-    def _post(self, endpoint: str, form: Parameters, *, total_seconds: float | None = None) -> ControlAnswer:
+    def _post(
+        self,
+        endpoint: str,
+        form: Parameters,
+        *,
+        total_seconds: float | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> ControlAnswer:
         request = self.authenticate(form, endpoint)
         return self._http.fetch(
-            "POST", endpoint, headers=request.headers, form=request.form, total_seconds=total_seconds
+            "POST", endpoint, headers={**request.headers, **headers}, form=request.form, total_seconds=total_seconds
+        )
+
+    def _get_resource(self, url: str, token: str | BoundToken) -> ControlAnswer:
+        if isinstance(token, str):
+            return self._http.fetch("GET", url, headers={"Authorization": f"Bearer {token}"})
+        return self._dpop.get_resource(
+            url, token, lambda lines, seconds: self._http.fetch("GET", url, headers=lines, total_seconds=seconds)
         )
 
 
