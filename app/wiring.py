@@ -26,6 +26,7 @@ from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
 from app.services.logout_marks import LogoutMarks
 from app.services.oidc_client import OidcClient
+from app.services.own_dpop_key import OwnDpopKey
 from app.services.own_sessions import OwnSessions
 from app.services.refresh_agenda import RefreshAgenda
 from app.services.session_store import SessionStore
@@ -127,6 +128,7 @@ def build_services(
         idp_timeout_seconds=settings.oidc.timeout_seconds,
         count_refresh=metrics.count_token_refresh,
         schedule=refresh_agenda.schedule,
+        binds_user_tokens=settings.oidc.dpop,
         clock=clock,
     )
     token_provider = TokenProvider(
@@ -137,6 +139,7 @@ def build_services(
         refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
         idp_timeout_seconds=settings.oidc.timeout_seconds,
         clock=clock,
+        get_own_dpop_key=OwnDpopKey(state_store, key_ring).get,
     )
     logout_marks = LogoutMarks(state_store, clock=clock)
     policy = GatewayPolicy.from_settings(settings)

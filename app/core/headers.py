@@ -33,6 +33,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     {
         "authorization",
+        "dpop",
         "x-correlation-id",
         "traceparent",
         "x-user-id",
@@ -60,6 +61,7 @@ _NEVER_FROM_BACKEND = _HOP_BY_HOP | frozenset(
     {
         "set-cookie",
         "x-bff-error",
+        "dpop-nonce",  # meant for whoever makes the proofs, which is us
         "x-correlation-id",
         "x-content-type-options",
         "clear-site-data",

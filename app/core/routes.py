@@ -24,6 +24,8 @@ class ServiceToken:
     mode: TokenMode = "none"
     audience: str = ""
     scope: str = ""
+    is_bound: bool = False
+    """Bound to a key of ours (RFC 9449). With mode `user` it is the login that decides, for all services alike."""
 
 
 @dataclass(frozen=True, slots=True)

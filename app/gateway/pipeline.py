@@ -55,6 +55,8 @@ from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import logs
 from app.services.bearer_authenticator import BearerAuthenticator
+from app.services.bound_calls import BoundCalls
+from app.services.dpop_key import AccessToken, BoundToken
 from app.services.session_store import SessionRecord, SessionStore
 from app.services.token_provider import TokenProvider
 from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
@@ -84,6 +86,7 @@ class Pipeline:
         self._bearers = bearers
         self._tokens = tokens
         self._upstream = upstream
+        self._bound_calls = BoundCalls(upstream, clock)
         self._recorder = recorder
         self._clock = clock
         self._monotonic = monotonic
@@ -110,9 +113,9 @@ class Pipeline:
         session_id = self._identify(call, match.route)
         body = self._check_call(call, match.route, session_id)
         _authorize(match.route)
-        bearer = self._get_bearer(call, match.route, session_id)
-        headers = self._build_headers(call, match, bearer)
-        upstream = self._open_upstream(call, match, target, headers, body)
+        token = self._get_token(call, match.route, session_id)
+        headers = self._build_headers(call, match, token)
+        upstream = self._open_upstream(call, match, target, headers, body, token)
         return self._answer(call, match, upstream)
 
     def _begin(self, request: ProxyRequest) -> Call:
@@ -219,20 +222,21 @@ class Pipeline:
 
     # Step 6
 
-    def _get_bearer(self, call: Call, route: Route, session_id: str | None) -> str | None:
+    def _get_token(self, call: Call, route: Route, session_id: str | None) -> AccessToken | None:
         if route.service.token.mode == "user" and call.presented_token is not None:
             return call.presented_token
         session_key = self._sessions.session_key(session_id) if session_id is not None else None
-        return self._tokens.get_bearer(route.service, session_key)
+        return self._tokens.get(route.service, session_key)
 
     # Step 7
 
-    def _build_headers(self, call: Call, match: RouteMatch, bearer: str | None) -> HeaderLines:
+    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> HeaderLines:
         return build_upstream_headers(
             call.request.headers,
             route=match.route,
             identity=call.identity,
-            bearer=bearer,
+            # A token that is bound goes with a proof, which belongs to one attempt.
+            bearer=None if isinstance(token, BoundToken) else token,
             correlation_id=call.request_id,
             traceparent=call.traceparent,
             forwarded_for=call.forwarded_for,
@@ -246,7 +250,13 @@ class Pipeline:
     # Step 8
 
     def _open_upstream(
-        self, call: Call, match: RouteMatch, target: RequestTarget, headers: HeaderLines, body: LimitedBody | None
+        self,
+        call: Call,
+        match: RouteMatch,
+        target: RequestTarget,
+        headers: HeaderLines,
+        body: LimitedBody | None,
+        token: AccessToken | None,
     ) -> UpstreamResponse:
         route = match.route
         request = UpstreamRequest(
@@ -258,6 +268,8 @@ class Pipeline:
         )
         asked_at = self._monotonic()
         try:
+            if isinstance(token, BoundToken):
+                return self._bound_calls.open(route.service, request, token)
             return self._upstream.open(route.service, request)
         finally:
             call.upstream_seconds = self._monotonic() - asked_at

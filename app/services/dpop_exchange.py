@@ -15,7 +15,6 @@ from app.services.dpop_key import BoundToken, DpopKey, build_proof, get_origin
 from app.services.dpop_nonces import NonceMemory
 from app.services.oidc_answers import AnswerRefusedError, parse_json_object
 
-
 SendAttempt = Callable[[dict[str, str], float], ControlAnswer]
 """Sends one attempt, with these header lines added and within this many seconds."""
 

@@ -47,6 +47,10 @@ class BoundToken:
     key: DpopKey
 
 
+AccessToken = str | BoundToken
+"""A token as it is used: text goes as `Bearer`, and costs nothing more."""
+
+
 def generate_dpop_key() -> DpopKey:
     return _build_key(ECKey.generate_key("P-256", private=True))
 

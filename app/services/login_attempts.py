@@ -37,6 +37,9 @@ class LoginAttempt(msgspec.Struct, frozen=True, kw_only=True):
     required_acr_values: tuple[str, ...] = ()
     """One of these must be the `acr` of the ID token; empty: whatever the provider does will do."""
 
+    dpop_key: str | None = None
+    """The private key that the login's tokens are to be bound to (`DpopKey.text`); the provider knows it already."""
+
     def __repr__(self) -> str:
         return f"LoginAttempt(started_at={self.started_at}, ***)"
 

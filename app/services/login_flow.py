@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from app.core.errors import BadRequestError, LoginFailedError, LoginStateInvalidError
 from app.observability import audit
+from app.services.dpop_key import BoundToken, DpopKey, generate_dpop_key, parse_dpop_key
 from app.services.key_ring import KeyRing
 from app.services.login_attempts import LoginAttempt, LoginAttemptStore, hash_secret, make_secret
 from app.services.login_cookies import LoginCookies, LoginCookieValue, parse_login_cookie
@@ -136,6 +137,7 @@ class LoginFlow:
             state=make_secret(),
             nonce=make_secret(),
             code_verifier=make_secret(),
+            dpop_key=generate_dpop_key() if self._settings.oidc.dpop else None,
             login_parameters=self._select_login_parameters(given),
         )
         redirect_url = self._oidc_client.fetch_authorization_url(request)
@@ -199,6 +201,7 @@ class LoginFlow:
             code_verifier=request.code_verifier,
             redirect_uri=request.redirect_uri,
             return_to=return_to,
+            dpop_key=request.dpop_key.text if request.dpop_key else None,
             previous_session_key=self._find_session_key(live_session_id),
             max_age_seconds=int(max_age) if max_age is not None else None,
             required_acr_values=self._find_required_acr_values(asked.get("acr_values", "")),
@@ -218,8 +221,9 @@ class LoginFlow:
 
     def _fetch_identity(self, code: str, attempt: LoginAttempt) -> tuple[TokenSet, dict[str, object]]:
         """Returns the tokens of this login and what they say about its user."""
+        dpop_key = self._choose_dpop_key(attempt)
         answer = self._oidc_client.exchange_code(
-            code, redirect_uri=attempt.redirect_uri, code_verifier=attempt.code_verifier
+            code, redirect_uri=attempt.redirect_uri, code_verifier=attempt.code_verifier, dpop_key=dpop_key
         )
         if answer.id_token is None:
             raise LoginFailedError(internal_reason="the token answer holds no ID token")
@@ -232,9 +236,17 @@ class LoginFlow:
         if attempt.required_acr_values and claims.get("acr") not in attempt.required_acr_values:
             raise LoginFailedError(NOT_STRONG_ENOUGH, internal_reason="acr is none of those that the route asks for")
         if self._settings.oidc.userinfo:
-            userinfo = self._oidc_client.fetch_userinfo(answer.access_token, str(claims["sub"]))
+            token = answer.access_token if dpop_key is None else BoundToken(answer.access_token, dpop_key)
+            userinfo = self._oidc_client.fetch_userinfo(token, str(claims["sub"]))
             claims = merge_userinfo(claims, userinfo)
-        return answer.to_token_set(self._clock()), claims
+        return answer.to_token_set(self._clock(), dpop_key.text if dpop_key else None), claims
+
+    def _choose_dpop_key(self, attempt: LoginAttempt) -> DpopKey | None:
+        """The one that the login began with: a code is bound to it, whatever the setting says by now. A login that
+        began with none, before the setting was switched on, gets one."""
+        if attempt.dpop_key is not None:
+            return parse_dpop_key(attempt.dpop_key)
+        return generate_dpop_key() if self._settings.oidc.dpop else None
 
     def _build_new_session(self, claims: Mapping[str, object], device: str) -> NewSession:
         oidc = self._settings.oidc

@@ -56,8 +56,8 @@ class TokenAnswer:
     id_token: str | None = field(repr=False, default=None)
     scope: str = ""
 
-    def to_token_set(self, now: float) -> TokenSet:
-        """Returns what is kept of the answer, with the moment its access token expires."""
+    def to_token_set(self, now: float, dpop_key: str | None = None) -> TokenSet:
+        """Returns what is kept of the answer, with the moment its access token expires and the key it is bound to."""
         expires_at = None if self.expires_in_seconds is None else now + self.expires_in_seconds
         return TokenSet(
             access_token=self.access_token,
@@ -67,6 +67,7 @@ class TokenAnswer:
             id_token=self.id_token,
             scope=self.scope,
             obtained_at=now,
+            dpop_key=dpop_key,
         )
 
 

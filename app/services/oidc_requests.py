@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from app.services.dpop_key import DpopKey
 from app.services.oidc_client_auth import Parameters
 from app.services.oidc_metadata import ProviderMetadata
 
@@ -29,6 +30,8 @@ class AuthorizationRequest:
     code_verifier: str = field(repr=False)
     login_parameters: Parameters = field(default=(), repr=False)
     """Already held to the allow-list; ours win over them in any case."""
+    dpop_key: DpopKey | None = None
+    """What the login's tokens are to be bound to."""
 
 
 def build_authorization_parameters(
@@ -52,6 +55,8 @@ def build_authorization_parameters(
     }
     if response_mode != DEFAULT_RESPONSE_MODE:
         ours["response_mode"] = response_mode
+    if request.dpop_key is not None:
+        ours["dpop_jkt"] = request.dpop_key.thumbprint  # so that a stolen code is of no use (RFC 9449 §10)
     passed_on = tuple((name, value) for name, value in request.login_parameters if name not in {*ours, "resource"})
     return (*ours.items(), *(("resource", resource) for resource in resources), *passed_on)
 

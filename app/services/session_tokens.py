@@ -25,7 +25,8 @@ from app.core.errors import (
 from app.core.id_token import IdTokenClaimError
 from app.core.routes import Service
 from app.observability import audit, logs
-from app.services.oidc_answers import OAuthRefusalError, TokenAnswer
+from app.services.dpop_key import AccessToken, BoundToken, DpopKey, generate_dpop_key, parse_dpop_key
+from app.services.oidc_answers import BEARER, DPOP, OAuthRefusalError, TokenAnswer
 from app.services.oidc_client import OidcClient
 from app.services.oidc_keys import SignatureRefusedError
 from app.services.refresh_failures import RefreshFailures
@@ -62,10 +63,11 @@ class SessionTokens:
         count_refresh: Callable[[str], None],
         clock: Callable[[], float],
         schedule: Callable[[str, float], None] | None = None,
+        binds_user_tokens: bool = False,
     ) -> None:
         """`count_refresh` is told how each attempt ended: completed, failed, refused or ended; `schedule` when a
         session's tokens have to be renewed next (session key, epoch seconds). Without it nothing is renewed in the
-        background."""
+        background. `binds_user_tokens`: those of sessions that have no key yet get one with their next refresh."""
         self._oidc_client = oidc_client
         self._session_store = session_store
         self._token_store = token_store
@@ -74,13 +76,14 @@ class SessionTokens:
         # The lock's holder may have to fetch metadata, keys and two tokens, each within the provider's timeout.
         self._lease_seconds = idp_timeout_seconds * 4 + 5
         self._schedule = schedule
+        self._binds_user_tokens = binds_user_tokens
         self._count_refresh = count_refresh
         self._clock = clock
-        self._flights: SingleFlight[str] = SingleFlight()
+        self._flights: SingleFlight[AccessToken] = SingleFlight()
         self._failures = RefreshFailures(state_store, clock)
         self._unstored = UnstoredTokens(clock)
 
-    def get(self, service: Service, session_key: str) -> str:
+    def get(self, service: Service, session_key: str) -> AccessToken:
         """Returns the user's access token for a call to `service`.
 
         Raises `SessionExpiredError` when the session has none and can get none, `ServiceTokenUnavailableError` when
@@ -92,7 +95,7 @@ class SessionTokens:
         """Raises as `get` unless the user's own access token is good, after a refresh where one is due."""
         self._get(USER_TARGET, session_key)
 
-    def _get(self, target: TokenTarget, session_key: str) -> str:
+    def _get(self, target: TokenTarget, session_key: str) -> AccessToken:
         tokens = self._token_store.find(session_key)
         if tokens is None:
             raise SessionExpiredError(internal_reason="the session has no tokens")
@@ -101,16 +104,16 @@ class SessionTokens:
         if held is not None and (
             not self._is_due(held, now) or (tokens.refresh_token is None and _is_alive(held, now))
         ):
-            return held.access_token
+            return _give(tokens, held)
         if held is not None and _is_usable(held, now):
             if not self._failures.has(session_key, target):
                 self._take_off(session_key, target)
-            return held.access_token
+            return _give(tokens, held)
         try:
             return self._land(self._take_off(session_key, target))
         except ServiceTokenUnavailableError:
             if held is not None and _is_alive(held, self._clock()):
-                return held.access_token
+                return _give(tokens, held)
             raise
 
     def note_renewal(self, session_key: str, tokens: TokenSet) -> None:
@@ -136,17 +139,17 @@ class SessionTokens:
             tokens = self._token_store.find(session_key)
         return self._find_next_due(tokens) if tokens is not None else None
 
-    def _take_off(self, session_key: str, target: TokenTarget) -> Flight[str]:
+    def _take_off(self, session_key: str, target: TokenTarget) -> Flight[AccessToken]:
         return self._flights.join((session_key, target.key), lambda: self._refresh(session_key, target))
 
-    def _land(self, flight: Flight[str]) -> str:
+    def _land(self, flight: Flight[AccessToken]) -> AccessToken:
         if not flight.wait(self._lease_seconds * 2):
             raise ServiceTokenUnavailableError(internal_reason="the refresh takes too long")
         return flight.get()
 
     # One refresh, in the session's turn
 
-    def _refresh(self, session_key: str, target: TokenTarget) -> str:
+    def _refresh(self, session_key: str, target: TokenTarget) -> AccessToken:
         if self._unstored.has(session_key):
             raise StoreUnavailableError(internal_reason="the answer to the refresh before could not be stored yet")
         lock = self._state_store.lock(f"refresh-{session_key}", self._lease_seconds, self._lease_seconds)
@@ -163,20 +166,20 @@ class SessionTokens:
                 self._unstored.keep(session_key, error.store, turn.pop_all(), until=error.until)
                 raise StoreUnavailableError(internal_reason=error.internal_reason) from error
 
-    def _refresh_in_turn(self, session_key: str, target: TokenTarget) -> str:
+    def _refresh_in_turn(self, session_key: str, target: TokenTarget) -> AccessToken:
         """Reads again first: whoever had the lock before may have done the work."""
         stored = self._require_stored(session_key)
         now = self._clock()
         held = _find_held(stored.tokens, target)
         if held is not None and not self._is_due(held, now):
-            return held.access_token
+            return _give(stored.tokens, held)
         if self._failures.has(session_key, target) or self._failures.is_refused(session_key, target):
             raise ServiceTokenUnavailableError(internal_reason="the provider refused or failed a moment ago")
         if target.mode == "exchange":
             return self._exchange(session_key, target)
         return self._spend_refresh_token(session_key, target, stored)
 
-    def _spend_refresh_token(self, session_key: str, target: TokenTarget, stored: StoredTokens) -> str:
+    def _spend_refresh_token(self, session_key: str, target: TokenTarget, stored: StoredTokens) -> AccessToken:
         refresh_token = stored.tokens.refresh_token
         if refresh_token is None and target is USER_TARGET:
             raise SessionExpiredError(internal_reason="the access token is over and there is no refresh token")
@@ -186,16 +189,19 @@ class SessionTokens:
         if session is None:
             raise SessionExpiredError(internal_reason="the session has ended")
         self._token_store.check_room(session_key)  # an answer that cannot be kept is not asked for
+        dpop_key = self._choose_dpop_key(stored.tokens, target)
         try:
-            answer = self._oidc_client.refresh(refresh_token, audience=target.audience, scope=target.scope)
+            answer = self._oidc_client.refresh(
+                refresh_token, audience=target.audience, scope=target.scope, dpop_key=dpop_key
+            )
         except OAuthRefusalError as refusal:
             return self._judge_refusal(session_key, target, stored, refusal)
         self._check_id_token(answer, session)
-        return self._keep(session_key, session, target, stored, answer)
+        return self._keep(session_key, session, target, stored, answer, dpop_key)
 
     def _judge_refusal(
         self, session_key: str, target: TokenTarget, stored: StoredTokens, refusal: OAuthRefusalError
-    ) -> str:
+    ) -> AccessToken:
         if refusal.error != "invalid_grant":
             self._count_refresh("refused")
             log.error("refresh.refused", error_code=refusal.error)  # invalid_client: an operator has to act
@@ -208,7 +214,7 @@ class SessionTokens:
         if current.tokens.refresh_token != stored.tokens.refresh_token:
             held = _find_held(current.tokens, target)
             if held is not None and _is_usable(held, self._clock()):
-                return held.access_token
+                return _give(current.tokens, held)
             raise ServiceTokenUnavailableError(internal_reason="another refresh took this one's token")
         self._count_refresh("ended")
         ended = self._session_store.end_by_key(session_key)
@@ -236,18 +242,20 @@ class SessionTokens:
         target: TokenTarget,
         stored: StoredTokens,
         answer: TokenAnswer,
-    ) -> str:
+        dpop_key: DpopKey | None,
+    ) -> AccessToken:
         """What the answer leaves out stays as it was (RFC 6749 §6)."""
+        held = self._build_held(answer)
         renewed = replace(
-            _put_held(stored.tokens, target, self._build_held(answer)),
+            _put_held(stored.tokens, target, held, dpop_key),
             refresh_token=answer.refresh_token or stored.tokens.refresh_token,
             id_token=answer.id_token or stored.tokens.id_token,
         )
         self._store(session_key, session, stored, renewed)
         self._count_refresh("completed")
-        return answer.access_token
+        return _give(renewed, held)
 
-    def _exchange(self, session_key: str, target: TokenTarget) -> str:
+    def _exchange(self, session_key: str, target: TokenTarget) -> AccessToken:
         """Trades the user's own token, which is refreshed first if it has to be; all in the same turn."""
         stored = self._require_stored(session_key)
         if not _is_usable(_get_user_token(stored.tokens), self._clock()):
@@ -256,17 +264,28 @@ class SessionTokens:
         session = self._session_store.find_by_key(session_key)
         if session is None:
             raise SessionExpiredError(internal_reason="the session has ended")
+        dpop_key = self._choose_dpop_key(stored.tokens, target)
         try:
             answer = self._oidc_client.exchange_token(
-                stored.tokens.access_token, audience=target.audience, scope=target.scope
+                stored.tokens.access_token, audience=target.audience, scope=target.scope, dpop_key=dpop_key
             )
         except OAuthRefusalError as refusal:
             self._count_refresh("refused")
             self._failures.note_refused(session_key, target)
             raise ServiceTokenUnavailableError(internal_reason=f"token exchange: {refusal}") from refusal
-        self._store(session_key, session, stored, _put_held(stored.tokens, target, self._build_held(answer)))
+        held = self._build_held(answer)
+        renewed = _put_held(stored.tokens, target, held, dpop_key)
+        self._store(session_key, session, stored, renewed)
         self._count_refresh("completed")
-        return answer.access_token
+        return _give(renewed, held)
+
+    def _choose_dpop_key(self, tokens: TokenSet, target: TokenTarget) -> DpopKey | None:
+        """One key for a session's whole life: its refresh token may be bound to it. A user's token that is bound stays
+        so, also when the setting was switched off since."""
+        binds_user_token = self._binds_user_tokens or tokens.token_type == DPOP
+        if not (binds_user_token if target is USER_TARGET else target.is_bound):
+            return None
+        return generate_dpop_key() if tokens.dpop_key is None else parse_dpop_key(tokens.dpop_key)
 
     def _store(self, session_key: str, session: SessionRecord, stored: StoredTokens, renewed: TokenSet) -> None:
         try:
@@ -301,7 +320,7 @@ class SessionTokens:
     def _build_held(self, answer: TokenAnswer) -> ServiceAccessToken:
         now = self._clock()
         lifetime = UNKNOWN_LIFETIME_SECONDS if answer.expires_in_seconds is None else answer.expires_in_seconds
-        return ServiceAccessToken(answer.access_token, now + lifetime, now)
+        return ServiceAccessToken(answer.access_token, now + lifetime, now, answer.token_type == DPOP)
 
     def _is_due(self, held: ServiceAccessToken, now: float) -> bool:
         due_at = self._find_due_time(held)
@@ -331,19 +350,34 @@ class _NotStoredError(Exception):
 
 
 def _get_user_token(tokens: TokenSet) -> ServiceAccessToken:
-    return ServiceAccessToken(tokens.access_token, tokens.expires_at, tokens.obtained_at)
+    return ServiceAccessToken(tokens.access_token, tokens.expires_at, tokens.obtained_at, tokens.token_type == DPOP)
 
 
 def _find_held(tokens: TokenSet, target: TokenTarget) -> ServiceAccessToken | None:
-    if target is USER_TARGET:
-        return _get_user_token(tokens)
-    return tokens.for_services.get(target.key)
+    held = _get_user_token(tokens) if target is USER_TARGET else tokens.for_services.get(target.key)
+    if held is not None and held.is_bound and tokens.dpop_key is None:
+        return None  # an older version's refresh has dropped the key
+    return held
 
 
-def _put_held(tokens: TokenSet, target: TokenTarget, held: ServiceAccessToken) -> TokenSet:
-    if target is USER_TARGET:
-        return replace(tokens, access_token=held.access_token, expires_at=held.expires_at, obtained_at=held.obtained_at)
-    return replace(tokens, for_services={**tokens.for_services, target.key: held})
+def _put_held(tokens: TokenSet, target: TokenTarget, held: ServiceAccessToken, dpop_key: DpopKey | None) -> TokenSet:
+    if dpop_key is not None:
+        tokens = replace(tokens, dpop_key=dpop_key.text)
+    if target is not USER_TARGET:
+        return replace(tokens, for_services={**tokens.for_services, target.key: held})
+    return replace(
+        tokens,
+        access_token=held.access_token,
+        expires_at=held.expires_at,
+        obtained_at=held.obtained_at,
+        token_type=DPOP if held.is_bound else BEARER,
+    )
+
+
+def _give(tokens: TokenSet, held: ServiceAccessToken) -> AccessToken:
+    if not held.is_bound or tokens.dpop_key is None:
+        return held.access_token
+    return BoundToken(held.access_token, parse_dpop_key(tokens.dpop_key))
 
 
 def _is_usable(held: ServiceAccessToken, now: float) -> bool:

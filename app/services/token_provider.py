@@ -23,6 +23,7 @@ from app.core.errors import (
     StoreUnavailableError,
 )
 from app.core.routes import Service
+from app.services.dpop_key import AccessToken, BoundToken, DpopKey, parse_dpop_key
 from app.services.oidc_client import OidcClient
 from app.services.session_tokens import SessionTokens
 from app.services.state_store.interface import StateStore
@@ -40,7 +41,7 @@ BACK_OFF_SECONDS = 2
 class _Held:
     """A service token as this worker holds it."""
 
-    access_token: str
+    token: AccessToken
     expires_at: float
     renew_at: float
 
@@ -61,7 +62,9 @@ class TokenProvider:
         refresh_ahead_seconds: float,
         idp_timeout_seconds: float,
         clock: Callable[[], float],
+        get_own_dpop_key: Callable[[], DpopKey],
     ) -> None:
+        """`get_own_dpop_key` is asked when a token of the BFF's own is to be bound (RFC 9449)."""
         self._oidc_client = oidc_client
         self._token_store = token_store
         self._state_store = state_store
@@ -69,11 +72,12 @@ class TokenProvider:
         self._refresh_ahead_seconds = refresh_ahead_seconds
         self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
         self._clock = clock
+        self._get_own_dpop_key = get_own_dpop_key
         self._held: dict[str, _Held] = {}
         self._services: dict[str, Service] = {}
         self._failed_at: dict[str, float] = {}
 
-    def get_bearer(self, service: Service, session_key: str | None) -> str | None:
+    def get(self, service: Service, session_key: str | None) -> AccessToken | None:
         """Returns the access token for a call to `service`, or None when it wants none.
 
         Raises `SessionExpiredError` when the user's grant is over, `ServiceTokenUnavailableError` when no token can be
@@ -95,13 +99,13 @@ class TokenProvider:
                 with suppress(ServiceTokenUnavailableError, StoreUnavailableError):
                     self._renew(service, cache_key)
 
-    def _get_service_token(self, service: Service) -> str:
+    def _get_service_token(self, service: Service) -> AccessToken:
         cache_key = _build_cache_key(service)
         held = self._held.get(cache_key)
         if held is None or held.renew_at <= self._clock():
             held = self._renew(service, cache_key)
             self._services[cache_key] = service
-        return held.access_token
+        return held.token
 
     def _renew(self, service: Service, cache_key: str) -> _Held:
         """With a token at hand that is still good, one caller renews it and the others do not wait."""
@@ -128,7 +132,7 @@ class TokenProvider:
             return held
         stored = self._token_store.find_service_token(cache_key)
         if stored is not None and stored.expires_at is not None:
-            held = _Held(stored.access_token, stored.expires_at, stored.expires_at - self._refresh_ahead_seconds)
+            held = _Held(_read_token(stored), stored.expires_at, stored.expires_at - self._refresh_ahead_seconds)
             self._held[cache_key] = held
             if held.renew_at > self._clock():
                 return held
@@ -137,12 +141,15 @@ class TokenProvider:
     def _fetch(self, service: Service, cache_key: str) -> _Held:
         if self._clock() - self._failed_at.get(cache_key, float("-inf")) < BACK_OFF_SECONDS:
             raise ServiceTokenUnavailableError(internal_reason="the provider refused or failed a moment ago")
+        dpop_key = self._get_own_dpop_key() if service.token.is_bound else None
         try:
-            answer = self._oidc_client.fetch_client_credentials_token(service.token.audience, service.token.scope)
+            answer = self._oidc_client.fetch_client_credentials_token(
+                service.token.audience, service.token.scope, dpop_key=dpop_key
+            )
         except BffError:
             self._failed_at[cache_key] = self._clock()
             raise
-        tokens = answer.to_token_set(self._clock())
+        tokens = answer.to_token_set(self._clock(), dpop_key.text if dpop_key else None)
         if tokens.expires_at is None:
             tokens = replace(tokens, expires_at=self._clock() + UNKNOWN_LIFETIME_SECONDS)
         held = self._hold_new(cache_key, tokens)
@@ -153,7 +160,7 @@ class TokenProvider:
         """A token that lives no longer than we renew ahead is renewed at half its life, not on every call."""
         expires_at = tokens.expires_at or 0.0
         ahead = min(self._refresh_ahead_seconds, (expires_at - self._clock()) / 2)
-        held = _Held(tokens.access_token, expires_at, expires_at - ahead)
+        held = _Held(_read_token(tokens), expires_at, expires_at - ahead)
         self._held[cache_key] = held
         self._failed_at.pop(cache_key, None)
         return held
@@ -165,4 +172,11 @@ class TokenProvider:
 
 def _build_cache_key(service: Service) -> str:
     """Packed as JSON, so that no two services, audiences and scopes read the same."""
-    return json.dumps([service.name, service.token.audience, service.token.scope])
+    token = service.token
+    return json.dumps([service.name, token.audience, token.scope, *(["dpop"] if token.is_bound else [])])
+
+
+def _read_token(tokens: TokenSet) -> AccessToken:
+    if tokens.dpop_key is None:
+        return tokens.access_token
+    return BoundToken(tokens.access_token, parse_dpop_key(tokens.dpop_key))

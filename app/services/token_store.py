@@ -37,6 +37,8 @@ class ServiceAccessToken(msgspec.Struct, frozen=True):
     access_token: str
     expires_at: float | None = None
     obtained_at: float = 0.0
+    is_bound: bool = False
+    """To the session's key (RFC 9449)."""
 
     def __repr__(self) -> str:
         return "<ServiceAccessToken>"
@@ -54,6 +56,8 @@ class TokenSet(msgspec.Struct, frozen=True):
     obtained_at: float = 0.0
     for_services: dict[str, ServiceAccessToken] = msgspec.field(default_factory=dict)
     """Further access tokens that the same refresh token gave, by what they are for (`TokenTarget.key`)."""
+    dpop_key: str | None = None
+    """The private key that those of type `DPoP` are bound to (`DpopKey.text`)."""
 
     def __repr__(self) -> str:
         return "<TokenSet>"

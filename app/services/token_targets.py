@@ -19,11 +19,13 @@ class TokenTarget:
     """`user`, `resource` or `exchange`."""
     audience: str
     scope: str
+    is_bound: bool
+    """Whether it is asked for with a proof (RFC 9449). Means nothing for the token that came with the login."""
     key: str
     """Empty for the token that came with the login, else a hash of everything above and the service's name."""
 
 
-USER_TARGET = TokenTarget("user", "", "", USER_TARGET_KEY)
+USER_TARGET = TokenTarget("user", "", "", is_bound=False, key=USER_TARGET_KEY)
 
 
 def build_token_target(service: Service) -> TokenTarget:
@@ -32,5 +34,6 @@ def build_token_target(service: Service) -> TokenTarget:
     if token.mode == "user":
         return USER_TARGET
     # Packed as JSON, so that no two targets read the same.
-    packed = json.dumps([token.mode, service.name, token.audience, token.scope])
-    return TokenTarget(token.mode, token.audience, token.scope, sha256(packed.encode()).hexdigest())
+    packed = json.dumps([token.mode, service.name, token.audience, token.scope, *(["dpop"] if token.is_bound else [])])
+    key = sha256(packed.encode()).hexdigest()
+    return TokenTarget(token.mode, token.audience, token.scope, token.is_bound, key)

@@ -135,7 +135,11 @@ class _Upstream:
         must_be_fresh: bool,
     ) -> UpstreamResponse:
         origin, pool = member
-        head = build_request_head(request.method, request.target, origin.host_header, request.headers, upload.framing)
+        headers = request.headers
+        if request.build_url_headers is not None:
+            url = f"{origin.scheme}://{origin.host_header}{request.target}"
+            headers = [*headers, *request.build_url_headers(url)]
+        head = build_request_head(request.method, request.target, origin.host_header, headers, upload.framing)
         connection = self._take_connection(pool, must_be_fresh)
         try:
             return self._exchange(connection, pool, head, request, upload)

@@ -5,6 +5,7 @@ The gateway builds an `UpstreamRequest` and hands it to `UpstreamClient.open`. B
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class UpstreamRequest:
     target: str = field(repr=False)
     headers: list[tuple[str, str]] = field(repr=False)
     body: RequestBody | None = field(default=None, repr=False)
+    build_url_headers: Callable[[str], list[tuple[str, str]]] | None = field(default=None, repr=False)
+    """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
+    seen once is of no more use (RFC 9449 §11.1)."""
     streaming: bool = False
     """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
 

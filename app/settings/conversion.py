@@ -22,14 +22,20 @@ from app.settings.sources import ROUTES
 
 
 def build_services(draft: Draft) -> dict[str, Service]:
-    return {name: _build_service(name, entry) for name, entry in draft.routes.services.items()}
+    binds = draft.settings.oidc.dpop
+    return {name: _build_service(name, entry, binds) for name, entry in draft.routes.services.items()}
 
 
-def _build_service(name: str, entry: ServiceEntry) -> Service:
+def _build_service(name: str, entry: ServiceEntry, binds_tokens: bool) -> Service:
     return Service(
         name=name,
         base_urls=entry.base_urls or (entry.base_url,),
-        token=ServiceToken(entry.token.mode, entry.token.audience, entry.token.scope),
+        token=ServiceToken(
+            entry.token.mode,
+            entry.token.audience,
+            entry.token.scope,
+            is_bound=binds_tokens if entry.token.dpop is None else entry.token.dpop,
+        ),
         connect_timeout_seconds=entry.connect_timeout_seconds,
         read_timeout_seconds=entry.read_timeout_seconds,
         total_timeout_seconds=entry.total_timeout_seconds,
@@ -94,7 +100,7 @@ def choose_id(entry: RouteEntry) -> str:
 
 
 def _build_route(draft: Draft, entry: RouteEntry, services: dict[str, Service]) -> Route:
-    unknown = _build_service(entry.target_service, ServiceEntry())
+    unknown = _build_service(entry.target_service, ServiceEntry(), binds_tokens=False)
     return Route(
         id=choose_id(entry),
         path=entry.path,

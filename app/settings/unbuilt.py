@@ -34,8 +34,6 @@ NOTHING: tuple[Callable[[object], bool], str] = (lambda value: not value), "noth
 AT_MOST_ONE: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, tuple) and len(value) < 2), "one"
 
 UNBUILT = (
-    # tokens bound to a key
-    Unbuilt(SETTINGS, "oidc.dpop", *only(False)),
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),

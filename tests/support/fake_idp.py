@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import responses
-from joserfc import jws
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey
 
 ISSUER = "https://idp.example.com"
@@ -41,6 +41,9 @@ class FakeIdp:
         """The one refresh token that is good; each use makes a new one and an old one ends the grant."""
         self.refused_audiences: frozenset[str] = frozenset()
         self.revoked: list[str] = []
+        self.jkts: list[str | None] = []
+        """Of each token request, the thumbprint of the key that it came with a proof of (RFC 9449)."""
+        self.binds_tokens = True
         self.expires_in: object = 300
         self.failure: tuple[int, dict[str, Any]] | None = None
         """What every endpoint but discovery answers instead."""
@@ -80,11 +83,13 @@ class FakeIdp:
     def _give_token(self, request: requests.PreparedRequest) -> Answer:
         assert isinstance(request.body, bytes)
         self.forms.append(dict(parse_qsl(request.body.decode(), strict_parsing=True)))
+        self.jkts.append(self._read_proof(request.headers.get("DPoP")))
         number = len(self.forms)
         self.may_answer.wait(10)
         if self.failure is not None:
             return self.failure[0], {}, json.dumps(self.failure[1])
-        document = {"access_token": f"token-{number}", "token_type": "Bearer", "expires_in": self.expires_in}
+        token_type = "DPoP" if self.jkts[-1] and self.binds_tokens else "Bearer"
+        document = {"access_token": f"token-{number}", "token_type": token_type, "expires_in": self.expires_in}
         if self.forms[-1]["grant_type"] == "authorization_code":
             login = self.codes.pop(self.forms[-1]["code"], None)
             if login is None:
@@ -101,6 +106,14 @@ class FakeIdp:
             return 400, {}, json.dumps({"error": "invalid_target"})
         document |= self.token_changes
         return 200, {}, json.dumps({name: value for name, value in document.items() if value is not None})
+
+    def _read_proof(self, proof: str | None) -> str | None:
+        if proof is None:
+            return None
+        key = ECKey.import_key(jws.extract_compact(proof.encode()).headers()["jwk"])
+        claims = jwt.decode(proof, key, algorithms=["ES256"]).claims
+        assert (claims["htm"], claims["htu"]) == ("POST", f"{ISSUER}/token")
+        return str(key.thumbprint())
 
     def _sign_id_token(self, login: dict[str, str]) -> str:
         return self.sign_id_token(sub=login["sub"], nonce=login["nonce"])

@@ -18,9 +18,25 @@ def check_services(draft: Draft) -> Iterator[Finding]:
         if service.token.mode in ("resource", "exchange") and not service.token.audience:
             wanted = f"an audience: token mode {service.token.mode} needs one"
             yield draft.in_routes("services", name, "token", "audience", wanted=wanted)
+        yield from _check_dpop(draft, name, service)
         if bool(service.tls.cert_file) != bool(service.tls.key_file):
             missing = "key_file" if service.tls.cert_file else "cert_file"
             yield draft.in_routes("services", name, "tls", missing, wanted="certificate and key, or neither")
+
+
+def _check_dpop(draft: Draft, name: str, service: ServiceEntry) -> Iterator[Finding]:
+    mode, dpop, binds_user_tokens = service.token.mode, service.token.dpop, draft.settings.oidc.dpop
+    if dpop is None:
+        return
+    if mode == "none" and dpop:
+        wanted = "nothing: token mode none has no token that could be bound"
+        yield draft.in_routes("services", name, "token", "dpop", wanted=wanted)
+    if mode == "user" and dpop != binds_user_tokens:
+        wanted = (
+            f"nothing, or {str(binds_user_tokens).lower()} as oidc.dpop of settings.yaml: "
+            "the user's own token is one for all services (token modes resource and exchange get one of their own)"
+        )
+        yield draft.in_routes("services", name, "token", "dpop", wanted=wanted)
 
 
 def warn_of_services(draft: Draft) -> Iterator[str]:

@@ -55,6 +55,8 @@ class TokenEntry(StrictModel):
     """Whom the token is for."""
     scope: Text = ""
     """Scopes the token is asked for with, separated by spaces."""
+    dpop: Flag | None = None
+    """Bind the token to a key of ours (RFC 9449); empty: `oidc.dpop` of settings.yaml."""
 
 
 class BreakerEntry(StrictModel):

@@ -166,7 +166,7 @@ class TestIdentifiers:
 
 # Everything a client must not be able to say, in any spelling, on any route.
 SPOOFED = [
-    *("Authorization", "X-Correlation-ID", "X-User-ID", "X-Original-User", "X-Session-ID", "Forwarded"),
+    *("Authorization", "DPoP", "X-Correlation-ID", "X-User-ID", "X-Original-User", "X-Session-ID", "Forwarded"),
     *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-User"),
     *("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Port", "X-Forwarded-Anything", "X-Forwarded-Access-Token"),
     *("X-Real-IP", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override"),
@@ -287,7 +287,15 @@ class TestFromTheBackend:
     @pytest.mark.parametrize(
         "name",
         [
-            *("X-BFF-Error", "X-Correlation-ID", "Clear-Site-Data", "Service-Worker-Allowed", "Date", "Server"),
+            *(
+                "X-BFF-Error",
+                "DPoP-Nonce",
+                "X-Correlation-ID",
+                "Clear-Site-Data",
+                "Service-Worker-Allowed",
+                "Date",
+                "Server",
+            ),
             *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Anything"),
             *HOP_BY_HOP,
         ],

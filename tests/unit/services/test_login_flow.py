@@ -13,8 +13,11 @@ from app.core.errors import (
     StoreUnavailableError,
     UnsafeReturnToError,
 )
+from app.services.dpop_key import parse_dpop_key
 from app.services.login_attempts import LIFETIME_SECONDS
+from app.services.login_flow import LoginDone
 from app.services.session_store import SessionRecord
+from app.services.token_store import TokenSet
 from tests.unit.core.builders import build_route
 from tests.unit.services.flow_world import ORIGIN, World, world
 
@@ -271,3 +274,57 @@ def test_a_login_whose_limit_cannot_be_kept_leaves_no_session(world: World, monk
 def test_without_a_limit_sessions_add_up(world: World) -> None:
     logins = [world.log_in() for _ in range(5)]
     assert all(world.session_store.find(login.session_id) for login in logins)
+
+
+# Tokens bound to a key of the session's (RFC 9449)
+
+
+def find_tokens(world: World, done: LoginDone) -> TokenSet:
+    tokens = world.token_store.find(world.session_store.session_key(done.session_id))
+    assert tokens is not None
+    return tokens
+
+
+def test_a_login_names_its_key_proves_it_and_keeps_it(world: World) -> None:
+    world.build(oidc={"dpop": True})
+    parameters, cookies = world.begin()
+    (login,) = world.idp.codes.values()
+    tokens = find_tokens(world, world.finish(parameters, cookies))
+    assert tokens.token_type == "DPoP"
+    assert tokens.dpop_key is not None
+    assert login["dpop_jkt"] == world.idp.jkts[0] == parse_dpop_key(tokens.dpop_key).thumbprint
+
+
+def test_no_two_logins_have_the_same_key(world: World) -> None:
+    world.build(oidc={"dpop": True})
+    assert len({find_tokens(world, world.log_in()).dpop_key for _ in range(3)}) == 3
+
+
+def test_the_key_of_a_pending_login_lies_sealed(world: World) -> None:
+    world.build(oidc={"dpop": True})
+    world.begin()
+    kept = b"".join(path.read_bytes() for path in world.directory.rglob("*") if path.is_file())
+    assert b"P-256" not in kept
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_a_login_that_is_under_way_while_the_setting_changes_comes_to_its_end(world: World, was_on: bool) -> None:
+    world.build(oidc={"dpop": was_on})
+    parameters, cookies = world.begin()
+    world.build(oidc={"dpop": not was_on})
+    assert find_tokens(world, world.finish(parameters, cookies)).token_type == "DPoP"
+
+
+def test_a_login_whose_token_comes_unbound_is_refused(world: World) -> None:
+    """RFC 9449 §5: whoever took the answer on its way could use the token."""
+    world.build(oidc={"dpop": True})
+    world.idp.binds_tokens = False
+    with pytest.raises(LoginFailedError) as caught:
+        world.log_in()
+    assert "token_type is not DPoP" in caught.value.internal_reason
+
+
+def test_without_the_setting_no_key_is_named(world: World) -> None:
+    world.begin()
+    (login,) = world.idp.codes.values()
+    assert "dpop_jkt" not in login

@@ -218,7 +218,7 @@ class TokenMachine(RuleBasedStateMachine):
     def ask(self, session: Known, service: Service, worker: int) -> str:
         """A token, or the code of a refusal."""
         try:
-            return self.workers[worker].get(service, session.key)
+            return str(self.workers[worker].get(service, session.key))
         except BffError as error:
             return error.code
 

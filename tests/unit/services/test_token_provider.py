@@ -6,14 +6,17 @@ import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.core.errors import ServiceTokenUnavailableError, SessionExpiredError
 from app.core.routes import Service, ServiceToken, TokenMode
 from app.services.control_http import ControlHttp
+from app.services.dpop_key import BoundToken
 from app.services.key_ring import KeyRing
 from app.services.oidc_client import OidcClient
+from app.services.own_dpop_key import RECORD_NAME, OwnDpopKey
 from app.services.session_store import SessionStore
 from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
@@ -25,7 +28,7 @@ from tests.support.fake_idp import ISSUER, FakeIdp
 SESSION_KEY = "a" * 64
 
 
-def build_service(name: str = "crud", mode: TokenMode = "client_credentials", **token: str) -> Service:
+def build_service(name: str = "crud", mode: TokenMode = "client_credentials", **token: Any) -> Service:
     return Service(
         name=name,
         base_urls=("http://crud.example.com",),
@@ -85,6 +88,7 @@ class World:
             refresh_ahead_seconds=refresh_ahead_seconds,
             idp_timeout_seconds=10,
             clock=self.clock,
+            get_own_dpop_key=OwnDpopKey(self.state_store, self.key_ring).get,
         )
 
 
@@ -96,7 +100,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def assert_unavailable(provider: TokenProvider, service: Service = CRUD) -> ServiceTokenUnavailableError:
     with pytest.raises(ServiceTokenUnavailableError) as caught:
-        provider.get_bearer(service, None)
+        provider.get(service, None)
     return caught.value
 
 
@@ -104,14 +108,14 @@ def assert_unavailable(provider: TokenProvider, service: Service = CRUD) -> Serv
 
 
 def test_a_service_that_wants_no_token_gets_none(world: World) -> None:
-    assert world.start_worker().get_bearer(build_service(mode="none"), SESSION_KEY) is None
+    assert world.start_worker().get(build_service(mode="none"), SESSION_KEY) is None
     assert world.idp.forms == []
 
 
 @pytest.mark.parametrize("mode", ["user", "resource", "exchange"])
 def test_without_a_session_there_is_no_users_token(world: World, mode: TokenMode) -> None:
     with pytest.raises(SessionExpiredError):
-        world.start_worker().get_bearer(build_service(mode=mode, audience="urn:crud"), None)
+        world.start_worker().get(build_service(mode=mode, audience="urn:crud"), None)
 
 
 # The BFF's own
@@ -119,7 +123,7 @@ def test_without_a_session_there_is_no_users_token(world: World, mode: TokenMode
 
 def test_our_own_token_is_asked_for_with_audience_and_scope_and_kept(world: World) -> None:
     worker = world.start_worker()
-    assert [worker.get_bearer(CRUD, None) for _ in range(3)] == ["token-1"] * 3
+    assert [worker.get(CRUD, None) for _ in range(3)] == ["token-1"] * 3
     assert world.idp.forms == [
         {
             "grant_type": "client_credentials",
@@ -143,18 +147,18 @@ def test_t22_services_audiences_and_scopes_never_share_a_token(world: World) -> 
         build_service("a", audience="x y", scope=""),
         build_service("a", audience="", scope="x y"),
     ]
-    tokens = [worker.get_bearer(service, None) for service in services]
+    tokens = [worker.get(service, None) for service in services]
     assert len(set(tokens)) == len(services)
 
 
 def test_workers_share_a_token_through_the_store(world: World) -> None:
-    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
-    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
+    assert world.start_worker().get(CRUD, None) == "token-1"
+    assert world.start_worker().get(CRUD, None) == "token-1"
     assert len(world.idp.forms) == 1
 
 
 def test_no_token_can_be_read_in_the_store(world: World) -> None:
-    world.start_worker().get_bearer(CRUD, None)
+    world.start_worker().get(CRUD, None)
     kept = [path.read_bytes() for path in world.state_directory.rglob("*") if path.is_file()]
     assert kept
     assert not any(b"token-1" in body for body in kept)
@@ -162,61 +166,61 @@ def test_no_token_can_be_read_in_the_store(world: World) -> None:
 
 def test_a_token_is_renewed_ahead_of_its_expiry(world: World) -> None:
     worker = world.start_worker(refresh_ahead_seconds=60)
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.now += 239
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
     world.now += 1
-    assert worker.get_bearer(CRUD, None) == "token-2"
+    assert worker.get(CRUD, None) == "token-2"
 
 
 def test_a_token_that_another_worker_renewed_is_taken_over(world: World) -> None:
     first, second = world.start_worker(), world.start_worker()
-    first.get_bearer(CRUD, None)
-    second.get_bearer(CRUD, None)
+    first.get(CRUD, None)
+    second.get(CRUD, None)
     world.now += 240
-    assert first.get_bearer(CRUD, None) == "token-2"
-    assert second.get_bearer(CRUD, None) == "token-2"
+    assert first.get(CRUD, None) == "token-2"
+    assert second.get(CRUD, None) == "token-2"
     assert len(world.idp.forms) == 2
 
 
 def test_a_token_that_lives_shorter_than_we_renew_ahead_is_not_renewed_on_every_call(world: World) -> None:
     world.idp.expires_in = 40
     worker = world.start_worker(refresh_ahead_seconds=60)
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.now += 19
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
     world.now += 1
-    assert worker.get_bearer(CRUD, None) == "token-2"
+    assert worker.get(CRUD, None) == "token-2"
 
 
 def test_a_token_of_unknown_lifetime_is_kept_for_a_few_minutes(world: World) -> None:
     world.idp.expires_in = None
     worker = world.start_worker(refresh_ahead_seconds=60)
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.now += 239
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
     world.now += 1
-    assert worker.get_bearer(CRUD, None) == "token-2"
+    assert worker.get(CRUD, None) == "token-2"
 
 
 def test_t11_the_old_token_serves_while_the_provider_fails_and_not_a_second_longer(world: World) -> None:
     worker = world.start_worker()
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.idp.failure = (500, {})
     world.now += 300 - SPENT_SECONDS - 1
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
     world.now += 1
     assert_unavailable(worker)
     world.idp.failure = None
     world.now += BACK_OFF_SECONDS
-    assert worker.get_bearer(CRUD, None) == f"token-{len(world.idp.forms)}"
+    assert worker.get(CRUD, None) == f"token-{len(world.idp.forms)}"
 
 
 def test_t11_a_worker_that_is_new_uses_the_stored_token_while_the_provider_fails(world: World) -> None:
-    world.start_worker().get_bearer(CRUD, None)
+    world.start_worker().get(CRUD, None)
     world.idp.failure = (503, {})
     world.now += 250
-    assert world.start_worker().get_bearer(CRUD, None) == "token-1"
+    assert world.start_worker().get(CRUD, None) == "token-1"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_t13_whatever_the_provider_says_it_is_503_and_nobody_is_logged_out(
     worker = world.start_worker()
     error = assert_unavailable(worker)
     assert error.status == 503
-    assert worker.get_bearer(build_service(mode="user"), SESSION_KEY) == "users-token"
+    assert worker.get(build_service(mode="user"), SESSION_KEY) == "users-token"
 
 
 def test_after_a_failure_the_provider_is_left_alone_for_a_moment(world: World) -> None:
@@ -257,7 +261,7 @@ def test_one_services_failure_does_not_keep_another_from_its_token(world: World)
     world.idp.failure = (400, {"error": "invalid_target"})
     assert_unavailable(worker)
     world.idp.failure = None
-    assert worker.get_bearer(build_service("other"), None) == "token-2"
+    assert worker.get(build_service("other"), None) == "token-2"
 
 
 def get_together(count: int, worker: TokenProvider, may_answer: threading.Event) -> list[str]:
@@ -268,7 +272,7 @@ def get_together(count: int, worker: TokenProvider, may_answer: threading.Event)
     def get() -> None:
         all_began.wait(10)
         try:
-            results.append(str(worker.get_bearer(CRUD, None)))
+            results.append(str(worker.get(CRUD, None)))
         except ServiceTokenUnavailableError as error:
             results.append(error.code)
 
@@ -294,26 +298,26 @@ def test_many_calls_at_once_ask_once(world: World, failure: tuple[int, dict[str,
 
 def test_nobody_waits_for_a_renewal_while_the_old_token_is_good(world: World) -> None:
     worker = world.start_worker()
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.now += 250
     world.idp.may_answer.clear()
-    renewing = threading.Thread(target=worker.get_bearer, args=(CRUD, None))
+    renewing = threading.Thread(target=worker.get, args=(CRUD, None))
     renewing.start()
     while len(world.idp.forms) < 2 and renewing.is_alive():
         renewing.join(0.01)
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
     world.idp.may_answer.set()
     renewing.join(10)
-    assert worker.get_bearer(CRUD, None) == "token-2"
+    assert worker.get(CRUD, None) == "token-2"
 
 
 def test_a_store_that_fails_does_not_take_a_good_token_away(world: World) -> None:
     worker = world.start_worker()
-    worker.get_bearer(CRUD, None)
+    worker.get(CRUD, None)
     world.state_directory.rename(world.state_directory.with_name("gone"))
     world.state_directory.write_text("not a directory")
     world.now += 250
-    assert worker.get_bearer(CRUD, None) == "token-1"
+    assert worker.get(CRUD, None) == "token-1"
 
 
 # In the background
@@ -321,25 +325,76 @@ def test_a_store_that_fails_does_not_take_a_good_token_away(world: World) -> Non
 
 def test_a_token_that_is_held_is_renewed_before_a_call_has_to(world: World) -> None:
     worker = world.start_worker()
-    first = worker.get_bearer(CRUD, None)
+    first = worker.get(CRUD, None)
     worker.renew_service_tokens()
     assert len(world.idp.forms) == 1, "it is not due"
     world.now += 241
     worker.renew_service_tokens()
     assert len(world.idp.forms) == 2
-    assert worker.get_bearer(CRUD, None) != first
+    assert worker.get(CRUD, None) != first
     assert len(world.idp.forms) == 2
 
 
 def test_a_renewal_in_the_background_that_fails_disturbs_nobody(world: World) -> None:
     worker = world.start_worker()
-    first = worker.get_bearer(CRUD, None)
+    first = worker.get(CRUD, None)
     world.now += 241
     world.idp.failure = (500, {})
     worker.renew_service_tokens()
-    assert worker.get_bearer(CRUD, None) == first
+    assert worker.get(CRUD, None) == first
 
 
 def test_there_is_nothing_to_renew_before_the_first_call(world: World) -> None:
     world.start_worker().renew_service_tokens()
     assert world.idp.forms == []
+
+
+# Tokens bound to a key of ours (RFC 9449)
+
+BOUND = build_service("bound", audience="https://crud.example.com", is_bound=True)
+
+
+def get_bound(provider: TokenProvider) -> BoundToken:
+    token = provider.get(BOUND, None)
+    assert isinstance(token, BoundToken)
+    return token
+
+
+def test_a_bound_service_token_and_its_key_are_shared_by_all_workers(world: World) -> None:
+    first, second = get_bound(world.start_worker()), get_bound(world.start_worker())
+    assert first.access_token == second.access_token == "token-1"
+    assert first.key.thumbprint == second.key.thumbprint == world.idp.jkts[0]
+
+
+def test_all_bound_service_tokens_have_the_one_key_of_the_bff(world: World) -> None:
+    worker = world.start_worker()
+    get_bound(worker)
+    worker.get(build_service("other", audience="urn:other", is_bound=True), None)
+    world.now += 300
+    get_bound(world.start_worker())
+    assert len(world.idp.jkts) == 3
+    assert len(set(world.idp.jkts)) == 1
+
+
+def test_a_token_is_used_with_the_key_it_came_with_after_the_bffs_key_has_changed(world: World) -> None:
+    first = get_bound(world.start_worker())
+    world.state_store.delete(RECORD_NAME)
+    assert get_bound(world.start_worker()).key.thumbprint == first.key.thumbprint
+    world.now += 300
+    renewed = get_bound(world.start_worker())
+    assert renewed.key.thumbprint == world.idp.jkts[1] != first.key.thumbprint
+
+
+def test_a_service_that_was_switched_does_not_get_the_token_from_before(world: World) -> None:
+    plain = build_service("bound", audience="https://crud.example.com")
+    worker = world.start_worker()
+    assert worker.get(plain, None) == "token-1"
+    assert get_bound(worker).access_token == "token-2"
+    assert worker.get(plain, None) == "token-1"
+    assert world.idp.jkts[0] is None
+
+
+def test_a_service_token_that_comes_unbound_is_refused(world: World) -> None:
+    world.idp.binds_tokens = False
+    error = assert_unavailable(world.start_worker(), BOUND)
+    assert "token_type is not DPoP" in error.internal_reason

@@ -33,6 +33,18 @@ def test_a_service_becomes_what_the_data_plane_works_with(folder: ConfigFolder) 
     )
 
 
+@pytest.mark.parametrize(
+    ("for_all", "for_one", "is_bound"),
+    [(False, None, False), (True, None, True), (False, True, True), (True, False, False), (True, True, True)],
+)
+def test_a_service_may_differ_in_whether_its_token_is_bound(
+    folder: ConfigFolder, for_all: bool, for_one: bool | None, is_bound: bool
+) -> None:
+    folder.change("oidc.dpop", for_all)
+    folder.change_service("token", {"mode": "client_credentials"} | ({} if for_one is None else {"dpop": for_one}))
+    assert folder.load().services["crud"].token.is_bound is is_bound
+
+
 def test_a_route_becomes_what_the_data_plane_works_with(folder: ConfigFolder) -> None:
     folder.change_route(
         id="forms", methods=["GET", "POST"], request_cookies=["lang"], allow_in_path=["encoded_slash"], streaming=True

@@ -212,6 +212,9 @@ SERVICE_TABLE: list[Any] = [
     pytest.param({"base_url": "http://crud/?x=1"}, "base_url", "no query", id="query"),
     pytest.param({"base_url": "http://u:hunter2@crud"}, "base_url", "no user name", id="credentials"),
     pytest.param({"token.mode": "users"}, "token.mode", "'client_credentials'", id="unknown-mode"),
+    pytest.param({"token.dpop": "auto"}, "token.dpop", "true or false", id="dpop-auto"),
+    pytest.param({"token.dpop": True}, "token.dpop", "one for all services", id="dpop-for-one-users-token"),
+    pytest.param({"token": {"mode": "none", "dpop": True}}, "token.dpop", "no token", id="dpop-without-a-token"),
     pytest.param({"connect_timeout_seconds": 0}, "connect_timeout_seconds", "above 0", id="no-time"),
     pytest.param({"total_timeout_seconds": -1}, "total_timeout_seconds", "0 or more", id="negative-time"),
     pytest.param({"retry": 100}, "retry", "5 or less", id="many-retries"),
@@ -305,6 +308,12 @@ def test_where_nobody_logs_in_no_login_can_be_demanded(folder: ConfigFolder, key
     folder.change_service("token", {"mode": "none"})
     folder.change_route(**{"auth": "none", key: value})
     assert folder.find_fault().key == f"routes[0].{key}"
+
+
+def test_a_users_token_that_is_bound_is_bound_for_every_service(folder: ConfigFolder) -> None:
+    folder.change("oidc.dpop", True)
+    folder.change_service("token", {"mode": "user", "dpop": False})
+    assert "one for all services" in folder.find_fault().wanted
 
 
 @pytest.mark.parametrize("mode", ["user", "resource", "exchange"])

@@ -12,7 +12,6 @@ from tests.unit.settings.config_folder import ConfigFolder, change
 MAPPING = {"GET": {"resource": "form", "action": "read"}}
 
 TABLE: list[tuple[str, str, object]] = [
-    ("settings", "oidc.dpop", True),
     ("settings", "limits.per_address", "100/minute"),
     ("settings", "server.allowed_hosts", ["https://b.example.com"]),
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
