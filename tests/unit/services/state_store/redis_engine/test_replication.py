@@ -100,7 +100,7 @@ def test_a_replica_that_came_back_is_waited_for_again_within_a_second(pair: Pair
     with node.pool.wire(5) as wire:
         assert node.count_replicas(wire) == 0
         pair.replica.command("REPLICAOF", "127.0.0.1", pair.primary.port)
-        wait_for(lambda: pair.primary.read_section("replication")["connected_slaves"] == 1, "the replica to be back")
+        wait_for(lambda: acknowledges_in_time(pair.primary), "the replica to be back")
         now += 1
         assert node.count_replicas(wire) == 1
     node.pool.drop()
