@@ -165,6 +165,7 @@ def worker_exit(_server, worker):
     extensions = getattr(worker.wsgi, "extensions", None)  # a worker that did not boot has none
     if extensions:
         services = extensions["bff"]
+        services.key_rotation.stop()
         services.token_refresher.stop(timeout_seconds=2.0)
         services.state_store.close()
     access.stop(timeout_seconds=2.0)

@@ -71,6 +71,8 @@ def rotate_keys(at_once: bool, yes: bool, as_json: bool, config_dir: Path | None
         _require_keys(store)
         key = store.rotate(at_once=at_once)
         _tell(_describe_rotation(store.policy, key))
+        if at_once:
+            _tell("The old key is still published: `bff keys list` names it, `bff keys retire KID` takes it out.")
         if as_json:
             _print_keys(store, as_json=True)
 

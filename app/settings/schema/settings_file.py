@@ -97,7 +97,7 @@ class KeySettings(StrictModel):
     """The BFF's own signing keys."""
 
     store: Annotated[Literal["directory", "redis"], PlainText] = "directory"
-    """Where the keys are kept."""
+    """Where the keys are kept; `redis` goes with `session.store: redis`, and is what several machines need."""
     directory: FilledText = "var/keys"
     """The folder of the directory store."""
     algorithm: Annotated[Literal["ES256", "PS256", "RS256", "Ed25519"], PlainText] = "ES256"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.blueprints import health
+from app.services.key_store.factory import FILE_NAME
+from tests.support.processes import free_port
 from tests.unit.hooks.small_app import build_app
 from tests.unit.observability.captured_lines import CapturedLines
 
@@ -54,6 +57,32 @@ def test_without_the_store_it_is_alive_and_not_ready(
     assert answer.json == {**READY, "status": "unavailable", "parts": {**READY["parts"], "store": "unavailable"}}  # type: ignore[dict-item]
     assert client.get("/health/live").status_code == 200
     assert captured.of("event")[0]["event"] == "the session store does not answer"
+
+
+def test_keys_that_are_held_but_cannot_be_read_again_are_told(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "keys" / FILE_NAME).write_bytes(b"{")
+    app.extensions["bff"].key_store.follow()
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json) == (200, {**READY, "parts": {**READY["parts"], "keys": "held"}})  # type: ignore[dict-item]
+
+
+def test_without_keys_it_is_not_ready_and_publishes_none(tmp_path: Path) -> None:
+    """O3: Redis, where the keys are, is down at the start."""
+    ring = tmp_path / "ring"
+    ring.touch(0o600)
+    ring.write_bytes(base64.b64encode(bytes(range(32))))
+    redis = {"store": "redis", "redis_url": f"redis://127.0.0.1:{free_port()}", "redis": {"retries": 0}}
+    app = build_app(
+        tmp_path,
+        sections={"session": redis, "tokens": {"data_key_file": str(ring)}, "keys": {"store": "redis"}},
+    )
+    answer = app.test_client().get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["parts"]["keys"] == "unavailable"
+    jwks = app.test_client().get("/.well-known/jwks.json", base_url="https://app.example.com")
+    assert (jwks.status_code, jwks.headers["X-BFF-Error"]) == (503, "store_unavailable")
+    assert jwks.headers["Cache-Control"] == "no-store"
 
 
 def test_it_heals_by_itself(client: FlaskClient, tmp_path: Path, now: list[float]) -> None:

@@ -19,8 +19,8 @@ SPA_ORIGIN = "https://spa.example.com"
 SECRET = "Zm9yLXlvdXItZXllcy1vbmx5"
 
 
-def build_app(directory: Path, **server: Any) -> Flask:
-    """Builds the application; `server` changes that section of the settings."""
+def build_app(directory: Path, *, sections: Mapping[str, Any] | None = None, **server: Any) -> Flask:
+    """Builds the application; `server` changes that section of the settings, `sections` takes the place of others."""
     settings: Mapping[str, Any] = {
         "server": {"public_url": ORIGIN, "trusted_proxies": ["10.0.0.0/8"], **server},
         "oidc": {
@@ -32,6 +32,7 @@ def build_app(directory: Path, **server: Any) -> Flask:
         "session": {"directory": str(directory / "state")},
         "keys": {"directory": str(directory / "keys")},
         "cors": {"allow_origins": [SPA_ORIGIN]},
+        **(sections or {}),
     }
     route = {
         "path": "/api/crud/*",

@@ -7,8 +7,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import JWKRegistry
 
+from app.core.errors import StoreUnavailableError
 from app.services.client_assertion import AssertionAudience, AssertionSigner
-from app.services.key_store import Algorithm, KeyStore
+from app.services.control_http import ControlHttp
+from app.services.key_store import Algorithm, KeyStore, SigningKey
+from app.services.oidc_client import OidcClient
+from app.settings.schema.oidc_section import OidcSettings
+from tests.support.fake_idp import ISSUER as FAKE_ISSUER
+from tests.support.fake_idp import FakeIdp
 from tests.unit.services.key_store.support import open_key_store
 
 ISSUER = "https://idp.example.com"
@@ -61,6 +67,22 @@ def test_audience_and_type_are_what_the_setting_says(
     keys = open_key_store(tmp_path / "keys")
     token = decode(keys, build_signer(keys, audience).sign(f"{ISSUER}/par"))
     assert (token.claims["aud"], token.header["typ"]) == (expected, typ)
+
+
+def test_a_revocation_without_a_key_is_one_that_did_not_work() -> None:
+    """It is best effort, and must never keep a logout from its end."""
+
+    def refuse() -> SigningKey:
+        raise StoreUnavailableError(internal_reason="there is no signing key")
+
+    with FakeIdp().serve() as idp:
+        settings = OidcSettings(issuer=FAKE_ISSUER, client_id="bff")
+        http = ControlHttp(timeout_seconds=5)
+        client = OidcClient(settings, http=http, clock=lambda: NOW, allow_http=False, get_signing_key=refuse)
+        assert client.revoke("a-token", "refresh_token", total_seconds=5) is False
+        with pytest.raises(StoreUnavailableError):
+            client.refresh("a-token")
+        assert (idp.revoked, idp.forms) == ([], [])
 
 
 def test_the_key_is_asked_for_each_time(tmp_path: Path) -> None:
