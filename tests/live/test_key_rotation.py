@@ -79,7 +79,7 @@ class Load:
 
     bff: Bff
     interval_seconds: float
-    users: int = 8
+    users: int = 16
     logins: int = 0
     refreshes: int = 0
     failures: list[str] = field(default_factory=list)
