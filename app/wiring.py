@@ -37,6 +37,7 @@ from app.services.state_store.factory import build_state_store
 from app.services.token_provider import TokenProvider
 from app.services.token_refresher import TokenRefresher
 from app.services.token_store import TokenStore
+from app.services.token_targets import needs_user_tokens
 from app.services.upstream_client import UpstreamClient
 from app.settings import Configuration
 
@@ -85,9 +86,15 @@ def build_services(
     state_store = build_state_store(settings.session, clock)
     key_ring = load_or_create_key_ring(choose_key_file(settings))
     key_store = build_key_store(settings.keys, state_store=state_store, key_ring=key_ring, clock=clock)
-    session_store = SessionStore(state_store, key_ring, settings=settings.session, clock=clock)
     token_store = TokenStore(
         state_store, key_ring, clock=clock, local_cache_seconds=settings.session.local_cache_seconds
+    )
+    session_store = SessionStore(
+        state_store,
+        key_ring,
+        settings=settings.session,
+        clock=clock,
+        keep_tokens=token_store.keep_read if any(map(needs_user_tokens, configuration.services.values())) else None,
     )
     idp_http = ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file)
     client_registration: ClientRegistration | None = None

@@ -16,7 +16,7 @@ from app.observability import audit
 from app.services.key_ring import KeyRing, SealBrokenError
 from app.services.session_store.keys import build_tokens_record_name, build_tombstone_name
 from app.services.session_store.local_copies import LocalCopies
-from app.services.state_store import StateStore
+from app.services.state_store import StateStore, StoredRecord
 from app.services.state_store.complaints import Complaints
 from app.services.state_store.versioned import UnreadableRecordError, decode_versioned, encode_versioned
 
@@ -135,11 +135,12 @@ class TokenStore:
         copy = self._copies.find(name, now)
         if copy is not None:
             return copy
-        stored = self._read(name)
-        if stored is None:
-            return None
-        self._copies.keep(name, stored.tokens, stored.mark, now)
-        return stored.tokens
+        return self._keep(name, self._read(name), now)
+
+    def keep_read(self, session_key: str, stored: StoredRecord) -> None:
+        """Takes in what somebody has just read together with the session, so that `find` need not ask again."""
+        name = build_tokens_record_name(session_key)
+        self._keep(name, self._open(name, stored), self._clock())
 
     def find_stored(self, session_key: str) -> StoredTokens | None:
         """As `find`, but what is in the store at this moment, for `replace`."""
@@ -161,10 +162,17 @@ class TokenStore:
     def _seal(self, tokens: TokenSet, name: str) -> bytes:
         return self._key_ring.seal(encode_versioned(_TokenRecord(tokens=tokens)), bound_to=name)
 
-    def _read(self, name: str) -> StoredTokens | None:
-        stored = self._state.find(name)
+    def _keep(self, name: str, stored: StoredTokens | None, now: float) -> TokenSet | None:
         if stored is None:
             return None
+        self._copies.keep(name, stored.tokens, stored.mark, now)
+        return stored.tokens
+
+    def _read(self, name: str) -> StoredTokens | None:
+        stored = self._state.find(name)
+        return self._open(name, stored) if stored else None
+
+    def _open(self, name: str, stored: StoredRecord) -> StoredTokens | None:
         try:
             plaintext = self._key_ring.open(stored.value, bound_to=name)
             return StoredTokens(decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens, stored.mark)

@@ -28,6 +28,11 @@ class TokenTarget:
 USER_TARGET = TokenTarget("user", "", "", is_bound=False, key=USER_TARGET_KEY)
 
 
+def needs_user_tokens(service: Service) -> bool:
+    """Whether calls to it carry a token that was made for the user at hand."""
+    return service.token.mode in ("user", "resource", "exchange")
+
+
 def build_token_target(service: Service) -> TokenTarget:
     """Returns what a call to `service` needs of the user's tokens."""
     token = service.token

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.test_workers import only
-from tests.support.bff import PROJECT, WORKERS, Stack
+from tests.support.bff import WORKERS, Stack, run_command
 from tests.support.browser_client import BrowserClient
-from tests.support.processes import minimal_environment
 
 pytestmark = pytest.mark.live
 
@@ -96,19 +92,6 @@ def test_a_slow_call_ends_well_and_does_not_bring_its_session_back(stack: Stack)
     assert reference not in [session["id"] for session in list_sessions(here)]
 
 
-def run_bff(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The `bff` command, with the configuration that the workers run with."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("bff")), *arguments],
-        env=minimal_environment(BFF_CONFIG_DIR=str(stack.bff.directory / "config")),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_an_operator_ends_sessions_and_every_worker_knows_at_once(stack: Stack) -> None:
     workers = stack.bff.wait_for_workers(WORKERS)
     frank, grace = stack.log_in("frank"), stack.log_in("grace")
@@ -118,11 +101,11 @@ def test_an_operator_ends_sessions_and_every_worker_knows_at_once(stack: Stack) 
             with only(serving, workers):
                 assert browser.get("/api/crud/forms").status_code == 200
                 browser.http.close()
-    listed = run_bff(stack, "sessions", "list", "--user", "frank")
+    listed = run_command(stack.bff, "sessions", "list", "--user", "frank")
     assert listed.returncode == 0, listed.stderr
     assert [line.split("\t")[:2] for line in listed.stdout.splitlines()] == [[find_own_id(frank), "frank"]]
     frank.http.close()
-    ended = run_bff(stack, "sessions", "end", "--user", "frank", "--yes")
+    ended = run_command(stack.bff, "sessions", "end", "--user", "frank", "--yes")
     assert (ended.returncode, ended.stdout) == (0, "1 session ended.\n"), ended.stderr
     for serving in workers:
         with only(serving, workers):

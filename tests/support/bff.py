@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -102,6 +103,19 @@ def start_bff(
         directory=PROJECT,
     )
     return Bff(child, port, internal_port, directory)
+
+
+def run_command(bff: Bff, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The `bff` command, with the configuration that the workers run with."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("bff")), *arguments],
+        env=minimal_environment(BFF_CONFIG_DIR=str(bff.directory / "config")),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def build_settings(port: int, internal_port: int, *, issuer: str, client: OpClient, directory: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class _Copy(Generic[Record]):
 
 
 class LocalCopies(Generic[Record]):
-    """Bounded: the copy that was made first goes first."""
+    """Bounded in number and in age: the copy that was made first goes first, and those that are too old to be used go
+    with the next one that is made, so that what a worker holds is what was in use a moment ago."""
 
     def __init__(
         self, is_current: Callable[[str, Hashable], bool], *, max_age_seconds: float, most_copies: int = _MOST_COPIES
@@ -39,7 +40,7 @@ class LocalCopies(Generic[Record]):
         copy = self._copies.get(name)
         if copy is None:
             return None
-        if 0 <= now - copy.copied_at < self._max_age_seconds and self._is_current(name, copy.mark):
+        if self._is_young(copy, now) and self._is_current(name, copy.mark):
             return copy.record
         self.drop(name)
         return None
@@ -50,12 +51,18 @@ class LocalCopies(Generic[Record]):
         with self._changing:
             self._copies.pop(name, None)
             self._copies[name] = _Copy(record, mark, now)
-            while len(self._copies) > self._most_copies:
+            while len(self._copies) > self._most_copies or not self._is_young(self._get_first(), now):
                 del self._copies[next(iter(self._copies))]
 
     def drop(self, name: str) -> None:
         with self._changing:
             self._copies.pop(name, None)
+
+    def _is_young(self, copy: _Copy[Record], now: float) -> bool:
+        return 0 <= now - copy.copied_at < self._max_age_seconds
+
+    def _get_first(self) -> _Copy[Record]:
+        return next(iter(self._copies.values()))
 
     def __len__(self) -> int:
         return len(self._copies)

@@ -1,7 +1,7 @@
 """Sessions over a `StateStore`: made at login, found on every call, touched now and then, ended for good.
 
 What ended never comes back. `end` writes a tombstone before it removes anything. A session record is created once,
-under an id nobody has seen, and afterwards only ever replaced while it is there (`put_if_present`), so a touch that is
+under an id nobody has seen, and afterwards only ever replaced while it is there (`put_if_current`), so a touch that is
 late finds nothing to replace; a login that is late looks for the tombstone after writing and takes its record away
 again. Whichever of the two comes second sees what the first one did.
 """
@@ -9,7 +9,7 @@ again. Whichever of the two comes second sees what the first one did.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -58,8 +58,16 @@ class SessionStore:
     """One a worker. `clock` gives epoch seconds. Every method may raise `StoreUnavailableError`."""
 
     def __init__(
-        self, state: StateStore, key_ring: KeyRing, *, settings: SessionSettings, clock: Callable[[], float]
+        self,
+        state: StateStore,
+        key_ring: KeyRing,
+        *,
+        settings: SessionSettings,
+        clock: Callable[[], float],
+        keep_tokens: Callable[[str, StoredRecord], None] | None = None,
     ) -> None:
+        """`keep_tokens` is given the key and the sealed tokens of each session that a copy is made of: who wants the
+        one mostly wants the other, and read together they cost one round trip."""
         self._state = state
         self._key_ring = key_ring
         self._clock = clock
@@ -67,6 +75,7 @@ class SessionStore:
         self._copies: LocalCopies[SessionRecord] = LocalCopies(
             state.is_current, max_age_seconds=settings.local_cache_seconds
         )
+        self._keep_tokens = keep_tokens if settings.local_cache_seconds > 0 else None
         self._unfinished_ends: set[str] = set()
         self._complaints = Complaints()
         self._next_touch_warning_at = 0.0
@@ -103,7 +112,7 @@ class SessionStore:
     def find_by_key(self, key: str) -> SessionRecord | None:
         now = self._clock()
         name = build_session_record_name(key)
-        record = self._copies.find(name, now) or self._read(name, now)
+        record = self._copies.find(name, now) or self._read(key, name, now)
         return record if record and self._is_live(key, record, now) else None
 
     def find_stored_by_key(self, key: str) -> SessionRecord | None:
@@ -124,9 +133,7 @@ class SessionStore:
             return record
         name = build_session_record_name(build_session_key(session_id))
         try:
-            # Whoever changes a record holds its lock. If that is somebody else now, the touch can be theirs, or wait.
-            with self._state.lock(name, wait_seconds=0) as held:
-                return self._write_last_seen(name, record, now) if held else record
+            return self._write_last_seen(name, record, now)
         except StoreUnavailableError as error:
             self._warn_of_failed_touch(error, now)
             return record
@@ -200,13 +207,20 @@ class SessionStore:
     def _is_live(self, key: str, record: SessionRecord, now: float) -> bool:
         return key not in self._unfinished_ends and not self._timeouts.is_over(record, now)
 
-    def _read(self, name: str, now: float) -> SessionRecord | None:
-        stored = self._state.find(name)
+    def _read(self, key: str, name: str, now: float) -> SessionRecord | None:
+        stored, tokens = self._find_with_tokens(key, name)
         opened = self._open(name, stored) if stored else None
         if not stored or not opened:
             return None
         self._copies.keep(name, opened.record, stored.mark, now)
+        if self._keep_tokens and tokens:
+            self._keep_tokens(key, tokens)
         return opened.record
+
+    def _find_with_tokens(self, key: str, name: str) -> Sequence[StoredRecord | None]:
+        if self._keep_tokens is None:
+            return self._state.find(name), None
+        return self._state.find_together(name, build_tokens_record_name(key))
 
     def _open(self, name: str, stored: StoredRecord) -> OpenedRecord | None:
         try:
@@ -218,6 +232,8 @@ class SessionStore:
             return None
 
     def _write_last_seen(self, name: str, record: SessionRecord, now: float) -> SessionRecord:
+        """One read and one write, and no lock: where somebody else changes the record meanwhile, it is theirs that
+        stays, and the next call tries again."""
         stored = self._state.find(name)
         opened = self._open(name, stored) if stored else None
         if not stored or not opened or self._timeouts.is_over(opened.record, now):
@@ -226,7 +242,8 @@ class SessionStore:
             return opened.record
         touched = replace(opened.record, last_seen_at=now)
         sealed = opened.seal_changed(self._key_ring, name, last_seen_at=now)
-        return touched if self._state.put_if_present(name, sealed, self._timeouts.remaining(touched, now)) else record
+        lifetime = self._timeouts.remaining(touched, now)
+        return touched if self._state.put_if_current(name, stored.mark, sealed, lifetime) else record
 
     def _warn_of_failed_touch(self, error: StoreUnavailableError, now: float) -> None:
         if now >= self._next_touch_warning_at:

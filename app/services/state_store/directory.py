@@ -84,6 +84,9 @@ class DirectoryStateStore:
         found = self._files.find(key)
         return StoredRecord(found.value, found.mark) if found else None
 
+    def find_together(self, *keys: str) -> tuple[StoredRecord | None, ...]:
+        return tuple(self.find(key) for key in keys)
+
     @_unavailable_on_io_error
     def is_current(self, key: str, mark: Hashable) -> bool:
         return isinstance(mark, FileMark) and self._files.is_current(key, mark)

@@ -58,6 +58,9 @@ class StateStore(Protocol):
     def find(self, key: str) -> StoredRecord | None:
         """Returns the record, or None when there is none or its lifetime is over."""
 
+    def find_together(self, *keys: str) -> tuple[StoredRecord | None, ...]:
+        """As `find` for each of them, at the cost of one: keys that differ in their kind only, as a session's do."""
+
     def is_current(self, key: str, mark: Hashable) -> bool:
         """Tells cheaply whether the record under `key` is still the one that `find` gave with this `mark`.
 

@@ -87,9 +87,17 @@ class RedisStateStore:
         self._topology.close()
 
     def find(self, key: str) -> StoredRecord | None:
-        name = self._build_name(key)
         position = self._changes.position
-        content = self._caller.call("find", build_command("GET", name.redis_key))
+        content = self._caller.call("find", build_command("GET", self._build_name(key).redis_key))
+        return self._parse(key, content, position)
+
+    def find_together(self, *keys: str) -> tuple[StoredRecord | None, ...]:
+        position = self._changes.position
+        command = build_command("MGET", *(self._build_name(key).redis_key for key in keys))
+        contents = self._caller.call("find_together", command)
+        return tuple(self._parse(key, content, position) for key, content in zip(keys, contents, strict=True))
+
+    def _parse(self, key: str, content: bytes | None, position: int) -> StoredRecord | None:
         if content is None:
             return None
         try:

@@ -41,3 +41,13 @@ def test_there_are_never_more_copies_than_allowed_and_the_first_goes_first() -> 
     assert len(copies) == 3
     assert copies.find("b", now=100) is None
     assert copies.find("a", now=100) is RECORD
+
+
+def test_copies_that_are_too_old_to_be_used_go_with_the_next_one_that_is_made() -> None:
+    copies = build_copies()
+    for name, now in (("a", 100), ("b", 101), ("c", 102.5)):
+        copies.keep(name, RECORD, "mark", now=now)
+    assert len(copies) == 2
+    assert copies.find("b", now=102.5) is RECORD
+    copies.keep("d", RECORD, "mark", now=90)  # the clock was set back
+    assert len(copies) == 1

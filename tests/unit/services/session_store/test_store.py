@@ -21,6 +21,7 @@ from app.services.session_store.keys import (
     build_user_index_name,
 )
 from app.services.state_store import StateStore, StoredRecord
+from app.services.token_store import TokenSet, TokenStore
 from tests.support.processes import wait_until
 from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
 from tests.unit.services.state_store.engines import NOON, Engine, SteppedClock
@@ -115,7 +116,7 @@ def test_the_store_never_sees_an_id(watched: Watched, watched_sessions: SessionS
     watched_sessions.touch(session_id, record)
     watched_sessions.find(session_id)
     watched_sessions.end(session_id)
-    assert {"add session", "put_if_present session", "put tombstone"} <= set(watched.calls)
+    assert {"add session", "put_if_current session", "put tombstone"} <= set(watched.calls)
     assert not any(session_id in repr(word) for word in watched.said)
     assert watched_sessions.session_key(session_id) == hashlib.sha256(session_id.encode()).hexdigest()
 
@@ -256,7 +257,7 @@ def test_an_active_session_is_written_once_in_a_touch_interval(
     for _ in range(TOUCH * 3):
         clock.step(1)
         record = watched_sessions.touch(session_id, record)
-    assert watched.calls.count("put_if_present session") == 3
+    assert watched.calls.count("put_if_current session") == 3
     assert "put session" not in watched.calls
 
 
@@ -268,7 +269,7 @@ def test_workers_do_not_write_what_another_has_just_written(
     touched = other_worker.touch(session_id, record)
     watched.calls.clear()
     assert watched_sessions.touch(session_id, record) == touched
-    assert "put_if_present session" not in watched.calls
+    assert "put_if_current session" not in watched.calls
 
 
 def test_a_touch_interval_of_the_idle_time_does_not_end_active_sessions(state: StateStore, clock: SteppedClock) -> None:
@@ -300,14 +301,31 @@ def test_a_touch_keeps_what_only_a_newer_worker_knows(
     assert msgspec.msgpack.decode(KEY_RING.open(stored.value, name)) == {**newer, "last_seen_at": clock.now}
 
 
-def test_a_touch_leaves_it_to_whoever_is_changing_the_record(
-    sessions: SessionStore, state: StateStore, clock: SteppedClock
+def test_a_touch_is_one_write_and_takes_no_lock(
+    watched: Watched, watched_sessions: SessionStore, clock: SteppedClock
 ) -> None:
-    session_id, record = sessions.create(build_login())
+    session_id, record = watched_sessions.create(build_login())
     clock.step(TOUCH)
-    with state.lock(build_session_record_name(build_session_key(session_id)), wait_seconds=0):
-        assert sessions.touch(session_id, record) == record
-    assert sessions.touch(session_id, record).last_seen_at == clock.now
+    watched.calls.clear()
+    assert watched_sessions.touch(session_id, record).last_seen_at == clock.now
+    assert watched.calls == ["find session", "put_if_current session"]
+
+
+def test_a_touch_leaves_it_to_whoever_is_changing_the_record(
+    watched: Watched, watched_sessions: SessionStore, state: StateStore, clock: SteppedClock
+) -> None:
+    session_id, record = watched_sessions.create(build_login())
+    name = build_session_record_name(build_session_key(session_id))
+    stored = state.find(name)
+    assert stored is not None
+    clock.step(TOUCH)
+    watched.before["put_if_current"] = lambda _: state.put(name, stored.value, IDLE)
+    assert watched_sessions.touch(session_id, record) == record
+    found = state.find(name)
+    assert found is not None
+    assert found.value == stored.value
+    watched.before.clear()
+    assert watched_sessions.touch(session_id, record).last_seen_at == clock.now
 
 
 def test_a_touch_that_cannot_be_written_does_not_fail_the_call(
@@ -315,7 +333,7 @@ def test_a_touch_that_cannot_be_written_does_not_fail_the_call(
 ) -> None:
     session_id, record = watched_sessions.create(build_login())
     clock.step(TOUCH)
-    watched.before["put_if_present"] = refuse
+    watched.before["put_if_current"] = refuse
     with capture_logs() as lines:
         assert watched_sessions.touch(session_id, record) == record
         assert watched_sessions.touch(session_id, record) == record
@@ -396,7 +414,7 @@ def test_ending_twice_or_what_was_never_there_is_fine(sessions: SessionStore) ->
     assert sessions.end("a" * 43) is None
 
 
-@pytest.mark.parametrize("moment", ["lock", "find session", "put_if_present"])
+@pytest.mark.parametrize("moment", ["find session", "put_if_current"])
 def test_a_slow_touch_does_not_bring_an_ended_session_back(
     watched: Watched, watched_sessions: SessionStore, other_worker: SessionStore, clock: SteppedClock, moment: str
 ) -> None:
@@ -640,6 +658,37 @@ def test_calls_in_quick_succession_read_the_store_once(
     clock.step(2)
     watched_sessions.find(session_id)
     assert watched.calls.count("find session") == 2
+
+
+def test_tokens_are_read_together_with_their_session(watched: Watched, clock: SteppedClock) -> None:
+    tokens = TokenStore(watched, KEY_RING, clock=clock, local_cache_seconds=2)
+    sessions = SessionStore(watched, KEY_RING, settings=build_settings(), clock=clock, keep_tokens=tokens.keep_read)
+    session_id, _ = sessions.create(build_login())
+    key = build_session_key(session_id)
+    mine = TokenSet("access", "Bearer", refresh_token="refresh")
+    assert tokens.save(key, mine, 600)
+    watched.calls.clear()
+    for _ in range(10):
+        assert sessions.find(session_id) is not None
+        assert tokens.find(key) == mine
+    assert [call for call in watched.calls if not call.startswith("is_current")] == ["find_together session"]
+
+
+def test_tokens_that_changed_after_they_were_read_with_their_session_are_read_again(
+    engine: Engine, state: StateStore, place: str, clock: SteppedClock
+) -> None:
+    state.start()
+    tokens = TokenStore(state, KEY_RING, clock=clock, local_cache_seconds=2)
+    sessions = SessionStore(state, KEY_RING, settings=build_settings(), clock=clock, keep_tokens=tokens.keep_read)
+    session_id, _ = sessions.create(build_login())
+    key = build_session_key(session_id)
+    assert tokens.save(key, TokenSet("old", "Bearer"), 600)
+    assert sessions.find(session_id) is not None
+    elsewhere = engine.open(place, clock)
+    new = TokenSet("new", "Bearer")
+    assert TokenStore(elsewhere, KEY_RING, clock=clock).save(key, new, 600)
+    assert has_heard(engine, lambda: tokens.find(key) == new)
+    elsewhere.close()
 
 
 def test_a_local_copy_is_dropped_as_soon_as_the_record_changes(

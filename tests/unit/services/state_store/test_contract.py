@@ -40,6 +40,18 @@ def test_what_was_put_is_found(state: StateStore) -> None:
     assert state.find(OTHER) is None
 
 
+def test_records_of_one_session_are_found_together(state: StateStore) -> None:
+    session, tokens, tombstone = (f"{kind}:{'a' * 64}" for kind in ("session", "tokens", "tombstone"))
+    state.put(session, b"one", 60)
+    state.put(tokens, b"two", 60)
+    found = state.find_together(session, tombstone, tokens)
+    assert [record and record.value for record in found] == [b"one", None, b"two"]
+    assert found[0] is not None
+    assert state.is_current(session, found[0].mark)
+    state.put(session, b"three", 60)
+    assert not state.is_current(session, found[0].mark)
+
+
 @pytest.mark.parametrize("size", [0, 1, 70_000, 300_000])
 def test_values_of_any_size_come_back_whole(state: StateStore, size: int) -> None:
     state.put(KEY, b"x" * size, 60)

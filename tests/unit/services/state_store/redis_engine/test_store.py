@@ -163,7 +163,8 @@ def test_a_wrong_password_is_a_store_that_does_not_answer_and_is_not_told(
 def use_everything(store: RedisStateStore) -> None:
     store.check()
     store.put(KEY, b"1", 60, durable=True)
-    read = store.find(KEY)
+    assert store.find(KEY)
+    [read] = store.find_together(KEY)
     assert read is not None
     assert store.put_if_present(KEY, b"2", 60)
     assert not store.put_if_current(KEY, read.mark, b"3", 60)
