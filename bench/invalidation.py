@@ -86,7 +86,8 @@ def measure_end(farm: Farm, browser: BrowserClient, end: Callable[[], None]) -> 
         end()
         ended_at = time.monotonic()
     served_at = max(poller.last_served_at for poller in pollers)
-    return max(0.0, served_at - ended_at), max(poller.refused_at for poller in pollers) - ended_at
+    refused_at = max(poller.refused_at for poller in pollers)
+    return max(0.0, served_at - ended_at), max(0.0, refused_at - ended_at)
 
 
 def log_out(farm: Farm, number: int) -> tuple[float, float]:
