@@ -26,6 +26,7 @@ from app.core.errors import (
     SessionExpiredError,
 )
 from app.core.headers import HeaderView
+from app.core.hosts import OwnOrigin
 from app.observability import audit
 from app.services.login_flow import ClaimedLogin, LoginDone
 from app.services.oidc_answers import AnswerRefusedError, parse_json_object
@@ -49,6 +50,12 @@ def get_services() -> Services:
     return cast("Services", current_app.extensions["bff"])
 
 
+def get_own_origin() -> str:
+    """Returns the origin of ours that the browser has called."""
+    own_origin: OwnOrigin = g.bff_call.own_origin
+    return own_origin.url
+
+
 @blueprint.get("/auth/login")
 def start_login() -> Response:
     """Sends the browser to the identity provider."""
@@ -59,6 +66,7 @@ def start_login() -> Response:
             cookies=request.cookies,
             live_session_id=get_session().session_id,
             client_address=g.bff_call.client_address,
+            own_origin=get_own_origin(),
         )
     except BffError:
         services.metrics.count_login("refused")
@@ -72,7 +80,7 @@ def finish_login() -> Response:
     services = get_services()
     check_callback_method(services.configuration.settings.oidc.response_mode)
     try:
-        claimed = services.login_flow.claim(read_callback(), find_cookies)
+        claimed = services.login_flow.claim(read_callback(), find_cookies, own_origin=get_own_origin())
         close_attempt(claimed)
         done = services.login_flow.finish(
             claimed, presented_session_id=get_session().session_id, device=request.headers.get("User-Agent", "")
@@ -96,7 +104,7 @@ def show_logout() -> Response:
     settings = get_services().configuration.settings
     return_to = find_return_to({})
     if return_to:
-        check_return_address(return_to, settings)
+        check_return_address(return_to, settings, get_own_origin())
     session_id = get_session().session_id
     if session_id is None and get_fetch_metadata().site == "cross-site":
         # A link on another site led here, so the Strict cookie stayed behind; a step from our own page brings it.
@@ -118,7 +126,7 @@ def end_session() -> Response:
     if session_id is not None:
         presented = request.headers.get("X-CSRF-Token") or fields.get("csrf_token")
         check_csrf_token(request.method, session_id, presented)
-    done = services.logout_flow.end(session_id, return_to=find_return_to(fields))
+    done = services.logout_flow.end(session_id, own_origin=get_own_origin(), return_to=find_return_to(fields))
     session.end()
     services.metrics.count_logout()
     if done.had_session:
@@ -132,14 +140,16 @@ def end_session() -> Response:
 def continue_logout() -> Response:
     """Spends a logout ticket and goes on to the identity provider. No script can read this redirect."""
     refuse_head()
-    return build_redirect(302, get_services().logout_flow.continue_(request.args.get("ticket", "")))
+    return build_redirect(
+        302, get_services().logout_flow.continue_(request.args.get("ticket", ""), own_origin=get_own_origin())
+    )
 
 
 @blueprint.get("/auth/logged-out")
 def show_logged_out() -> Response:
     """Where the identity provider returns to: goes on to where the logout said, or says that it is done."""
     refuse_head()
-    return_to = get_services().logout_flow.logged_out(request.args.get("state", ""))
+    return_to = get_services().logout_flow.logged_out(request.args.get("state", ""), own_origin=get_own_origin())
     if return_to:
         return build_redirect(302, return_to)
     # Opened by hand, or after a logout in another tab: it says what is true, and "logged out" is not with a session.

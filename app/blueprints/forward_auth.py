@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 
 from app.core.client_address import is_trusted_peer
 from app.core.cookies import build_foreign_cookie_line
@@ -36,7 +36,9 @@ def verify() -> Response:
     if not is_trusted_peer(request.environ.get("REMOTE_ADDR", ""), policy.trusted_networks):
         raise AccessDeniedError("Only an edge may ask this.", internal_reason="the peer is no trusted proxy")
     headers = HeaderView(request.headers.items())
-    forwarded = parse_forwarded_request(headers, default_scheme=policy.own_scheme)
+    forwarded = parse_forwarded_request(headers, default_scheme=policy.origins.main.scheme)
+    own_origin = policy.origins.find(urlsplit(forwarded.origin).netloc) or policy.origins.main
+    g.bff_call.own_origin = own_origin
     rule = services.configuration.forward_auth.find(forwarded.host, forwarded.target.path)
     if rule is None:
         raise UnmappedError("Nothing is said about this address.")
@@ -52,7 +54,7 @@ def verify() -> Response:
         )
     except (NotAuthenticatedError, SessionExpiredError):
         if may_be_sent_to_login(forwarded, rule):
-            return build_login_redirect(forwarded, policy.login_url)
+            return build_login_redirect(forwarded, own_origin.login_url)
         raise
     return build_yes(identity, headers.get_all("cookie"), policy.session_cookie)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.core.cross_site import FetchMetadata
 from app.core.headers import HeaderView
+from app.core.hosts import OwnOrigin
 from app.core.identity import Identity
 from app.core.request_target import RequestTarget
 from app.core.routes import Route
@@ -25,6 +26,8 @@ class Call:
     forwarded_for: str
     """The client and the trusted proxies behind it; what a backend is told."""
     is_preflight: bool
+    own_origin: OwnOrigin
+    """The one that is addressed; the main one until that is known."""
     received_at: float
     """Epoch seconds."""
     started_at: float

@@ -131,6 +131,7 @@ class Pipeline:
             forwarded_for=build_forwarded_for(
                 request.peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
             ),
+            own_origin=self._policy.origins.main,
             received_at=self._clock(),
             started_at=self._monotonic(),
         )
@@ -141,7 +142,9 @@ class Pipeline:
 
     def _read_target(self, call: Call) -> RequestTarget:
         check_unrepeated_headers(call.headers)
-        self._policy.check_host(call.headers.get("host") or "")
+        call.own_origin = self._policy.select_origin(
+            call.headers.get("host") or "", call.headers.get_all("x-forwarded-host"), call.request.peer_address
+        )
         call.target = parse_request_target(call.request.raw_target)
         return call.target
 
@@ -164,7 +167,7 @@ class Pipeline:
             call.metadata.origin or "",
             call.headers.get("access-control-request-headers"),
             allowed_methods=route.methods,
-            own_origin=self._policy.own_origin,
+            own_origin=call.own_origin.url,
             allow_origins=self._policy.allowed_origins,
         )
         headers.append(("X-Correlation-ID", call.request_id))
@@ -210,7 +213,7 @@ class Pipeline:
             check_cross_site(
                 request.method,
                 call.metadata,
-                own_origin=self._policy.own_origin,
+                own_origin=call.own_origin.url,
                 allow_origins=self._policy.allowed_origins,
                 allows_navigation=route.navigation,
             )
@@ -240,8 +243,8 @@ class Pipeline:
             correlation_id=call.request_id,
             traceparent=call.traceparent,
             forwarded_for=call.forwarded_for,
-            proto=self._policy.own_scheme,
-            host=self._policy.own_host,
+            proto=call.own_origin.scheme,
+            host=call.own_origin.host,
             prefix=build_forwarded_prefix(match, self._base_paths[match.route.service.name]),
             session_cookie=self._policy.session_cookie,
             extra_strip=self._policy.stripped_headers,
@@ -310,10 +313,10 @@ class Pipeline:
         self._recorder.refuse(call, error)
         if error.status == HTTPStatus.UNAUTHORIZED and self._may_be_sent_to_login(call):
             parameters = [("return_to", call.request.raw_target), *error.login_parameters]
-            location = build_login_url(self._policy.login_url, parameters)
+            location = build_login_url(call.own_origin.login_url, parameters)
             lines = [("Location", location), ("Cache-Control", "no-store"), ("X-Correlation-ID", call.request_id)]
             return self._finish(call, HTTPStatus.FOUND, lines, b"")
-        status, headers, body = build_problem(error, request_id=call.request_id, login_url=self._policy.login_url)
+        status, headers, body = build_problem(error, request_id=call.request_id, login_url=call.own_origin.login_url)
         headers.append(("X-Correlation-ID", call.request_id))
         headers += self._build_cors_lines(call)
         return self._finish(call, HTTPStatus(status), headers, body)
@@ -334,7 +337,7 @@ class Pipeline:
 
     def _build_cors_lines(self, call: Call) -> HeaderLines:
         return build_cors_headers(
-            call.metadata.origin, own_origin=self._policy.own_origin, allow_origins=self._policy.allowed_origins
+            call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
         )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from urllib.parse import urlsplit
 
-from app.core.client_address import Network
+from app.core.client_address import Network, is_trusted_peer
 from app.core.cookies import session_cookie_name
 from app.core.errors import UnknownHostError
 from app.core.headers import normalise_header_name
-from app.core.hosts import list_own_hosts
+from app.core.hosts import OwnOrigin, OwnOrigins
 from app.settings import Settings
 
 
@@ -18,15 +18,9 @@ from app.settings import Settings
 class GatewayPolicy:
     """What does not change from call to call."""
 
-    own_origin: str
-    own_host: str
-    """`host[:port]` of `server.public_url`, as a browser writes it into `Host`."""
-    own_hosts: frozenset[str]
-    """The lower-case values of `Host` that name it."""
+    origins: OwnOrigins
     unknown_host_detail: str
     """What is said to who called another host. Production does not tell a scanner of addresses whom it has found."""
-    own_scheme: str
-    login_url: str
     allowed_origins: frozenset[str]
     session_cookie: str
     stripped_headers: frozenset[str]
@@ -39,12 +33,8 @@ class GatewayPolicy:
         origin = settings.server.origin
         cookie = settings.session.cookie
         return cls(
-            own_origin=origin,
-            own_host=urlsplit(origin).netloc,
-            own_hosts=list_own_hosts(origin),
+            origins=OwnOrigins(origin, settings.server.allowed_hosts),
             unknown_host_detail=f"The address is {origin}." if settings.environment == "development" else "",
-            own_scheme=urlsplit(origin).scheme,
-            login_url=f"{origin}/auth/login",
             allowed_origins=frozenset(settings.cors.allow_origins),
             session_cookie=session_cookie_name(cookie.name, https=settings.server.is_https, domain=cookie.domain),
             stripped_headers=frozenset(normalise_header_name(name) for name in settings.headers.strip),
@@ -52,7 +42,14 @@ class GatewayPolicy:
             clock_skew_seconds=settings.oidc.clock_skew_seconds,
         )
 
-    def check_host(self, host: str) -> None:
-        """Raises `UnknownHostError` unless `public_url` is called: pages of another name are not ours."""
-        if host.lower() not in self.own_hosts:
+    def select_origin(self, host: str, forwarded_hosts: Sequence[str], peer: str) -> OwnOrigin:
+        """Returns the origin of ours that a call addresses: by `X-Forwarded-Host` from a trusted peer, else by `Host`.
+
+        Raises `UnknownHostError` when that names none: pages of another name are not ours (H4, H21).
+        """
+        if forwarded_hosts and list(forwarded_hosts) != [host] and is_trusted_peer(peer, self.trusted_networks):
+            host = ",".join(forwarded_hosts)
+        origin = self.origins.find(host)
+        if origin is None:
             raise UnknownHostError(self.unknown_host_detail)
+        return origin

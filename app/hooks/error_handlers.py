@@ -52,7 +52,6 @@ _POSTED_PAGE = "/auth/callback"
 
 def register(app: Flask, services: Services) -> None:
     """Makes this the one place where errors of our own endpoints are answered."""
-    login_url = f"{services.configuration.settings.server.origin}/auth/login"
     # Also under test, so that what is tested is what is answered.
     app.config["PROPAGATE_EXCEPTIONS"] = False
     # Flask would log exceptions a second time, refusals among them.
@@ -75,7 +74,7 @@ def register(app: Flask, services: Services) -> None:
             session=session,
             client_address=call.client_address,
         )
-        status, lines, body = build_problem(refusal, request_id=call.request_id, login_url=login_url)
+        status, lines, body = build_problem(refusal, request_id=call.request_id, login_url=call.own_origin.login_url)
         page = render_page(refusal, call.path, call.request_id)
         # The same lines in the same order as the pipeline's refusals: a hidden path looks like one that is not there.
         response = Response(body if page is None else page, status=f"{status} {HTTPStatus(status).phrase}")

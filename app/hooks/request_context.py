@@ -17,6 +17,7 @@ from flask.globals import request_ctx
 from app.core.client_address import get_client_address
 from app.core.errors import RouteNotFoundError
 from app.core.headers import choose_correlation_id, choose_traceparent
+from app.core.hosts import OwnOrigin
 from app.core.own_endpoints import FORWARD_AUTH_PATHS, is_own_path
 from app.gateway.policy import GatewayPolicy
 from app.hooks.listener import build_internal_listener
@@ -63,6 +64,8 @@ class OwnCall:
     route_id: str
     """The endpoint's name; empty when nothing of ours answers."""
     client_address: str
+    own_origin: OwnOrigin
+    """The one that is addressed; the main one until that is known, and where the host says nothing."""
     received_at: float
     started_at: float
     """Seconds of the monotonic clock."""
@@ -91,10 +94,14 @@ class OwnCalls:
         g.bff_internal = self._is_internal(request.environ)
         if request.blueprint == PROXY_BLUEPRINT and not is_own_path(path):
             return
-        self.get_current()
+        call = self.get_current()
         # In the pipeline's order, so that a hidden path is refused for the same reasons as one that is not there.
         if not (g.bff_internal or path in _ANY_HOST_PATHS):
-            self._policy.check_host(request.headers.get("Host", ""))
+            call.own_origin = self._policy.select_origin(
+                request.headers.get("Host", ""),
+                request.headers.getlist("X-Forwarded-Host"),
+                request.environ.get("REMOTE_ADDR", ""),
+            )
         check_target(get_raw_target(request.environ))
         if is_admin_path(path) and not g.bff_internal:
             raise RouteNotFoundError
@@ -162,6 +169,7 @@ class OwnCalls:
                 headers.getlist("X-Forwarded-For"),
                 self._policy.trusted_networks,
             ),
+            own_origin=self._policy.origins.main,
             received_at=self._services.clock(),
             started_at=time.monotonic(),
         )

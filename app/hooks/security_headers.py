@@ -49,7 +49,7 @@ def register(app: Flask, services: Services) -> None:
             origin,
             request.headers.get("Access-Control-Request-Headers"),
             allowed_methods=methods,
-            own_origin=policy.own_origin,
+            own_origin=g.bff_call.own_origin.url,
             allow_origins=policy.allowed_origins,
         )
         answer = Response(status=204)
@@ -63,7 +63,7 @@ def register(app: Flask, services: Services) -> None:
             check_cross_site(
                 request.method,
                 build_fetch_metadata(HeaderView(request.headers.items())),
-                own_origin=policy.own_origin,
+                own_origin=call.own_origin.url,
                 allow_origins=policy.allowed_origins,
             )
 
@@ -80,7 +80,7 @@ def register(app: Flask, services: Services) -> None:
             headers.setdefault("Content-Security-Policy", HTML_POLICY)
         if call.error_code or (needs_cross_site_check(request.method, call.path) and request.method != "OPTIONS"):
             for name, value in build_cors_headers(
-                request.headers.get("Origin"), own_origin=policy.own_origin, allow_origins=policy.allowed_origins
+                request.headers.get("Origin"), own_origin=call.own_origin.url, allow_origins=policy.allowed_origins
             ):
                 headers.add(name, value)
         return response

@@ -123,17 +123,18 @@ class LoginFlow:
         cookies: Mapping[str, str],
         live_session_id: str | None,
         client_address: str,
+        own_origin: str,
     ) -> LoginStart:
-        """Begins a login with the query of `/auth/login`.
+        """Begins a login with the query of `/auth/login` on `own_origin`, where it will come back to.
 
         Raises `RateLimitedError`, `BadRequestError`, `UnsafeReturnToError`, `IdpUnavailableError` or
         `LoginFailedError`, in which case nothing is kept.
         """
         self._limiter.check(client_address)
         given = _parse_single_parameters(parameters)
-        return_to = check_return_address(given.get("return_to") or START_PAGE, self._settings)
+        return_to = check_return_address(given.get("return_to") or START_PAGE, self._settings, own_origin)
         request = AuthorizationRequest(
-            redirect_uri=self._settings.server.origin + CALLBACK_PATH,
+            redirect_uri=own_origin + CALLBACK_PATH,
             state=make_secret(),
             nonce=make_secret(),
             code_verifier=make_secret(),
@@ -145,8 +146,8 @@ class LoginFlow:
         audit.record("login.started", client_address=client_address)
         return LoginStart(redirect_url, set_cookies)
 
-    def claim(self, parameters: Pairs, find_cookie: Callable[[str], Sequence[str]]) -> ClaimedLogin:
-        """Finds the login that the callback's `state` belongs to, and uses it up.
+    def claim(self, parameters: Pairs, find_cookie: Callable[[str], Sequence[str]], *, own_origin: str) -> ClaimedLogin:
+        """Finds the login that the callback's `state` belongs to, and uses it up; it must have begun on `own_origin`.
 
         `find_cookie` returns every value a cookie of that name came with. Raises `BadRequestError`,
         `LoginStateInvalidError` or `IdpUnavailableError`, in which case nothing was used up.
@@ -154,7 +155,11 @@ class LoginFlow:
         answer = parse_callback_parameters(parameters, is_signed=self._is_signed)
         cookie_name = self._cookies.build_name(answer.state)
         browser_secret = _require_browser_secret(find_cookie(cookie_name))
-        check_return_address(self._attempts.check_browser(answer.state, browser_secret).return_to, self._settings)
+        pending = self._attempts.check_browser(answer.state, browser_secret)
+        if pending.redirect_uri != own_origin + CALLBACK_PATH:
+            # Hosts that differ by their port alone share their cookies.
+            raise LoginStateInvalidError(internal_reason="the login was begun on another of our hosts")
+        check_return_address(pending.return_to, self._settings, own_origin)
         metadata = self._oidc_client.get_metadata()
         attempt = self._attempts.take(answer.state)
         return ClaimedLogin(answer, attempt, metadata, self._cookies.build_removal(cookie_name))
@@ -175,7 +180,7 @@ class LoginFlow:
             self._save_tokens(session_id, tokens)
             surplus = self._end_surplus(turn, session_id)
         audit.record("login.completed", user_id=record.user_id, session=record.reference)
-        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt.return_to), ended, surplus)
+        return LoginDone(session_id, record, attempt.return_to, self._needs_page(attempt), ended, surplus)
 
     def _select_login_parameters(self, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Returns what may be passed on to the provider; everything else was never heard (L10)."""
@@ -318,7 +323,7 @@ class LoginFlow:
             audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="session_limit")
         return record
 
-    def _needs_page(self, return_to: str) -> bool:
+    def _needs_page(self, attempt: LoginAttempt) -> bool:
         """Tells whether the address must see the session at once, on the very redirect that comes from elsewhere.
 
         Browsers hold a Strict cookie back on a navigation whose redirects began on another site. Pages ask for the
@@ -326,7 +331,7 @@ class LoginFlow:
         """
         if self._settings.session.cookie.same_site != "Strict":
             return False
-        address = urlsplit(urljoin(self._settings.server.origin, return_to))
+        address = urlsplit(urljoin(attempt.redirect_uri, attempt.return_to))
         path = address.path or START_PAGE
         match = self._configuration.route_table.match(path)
         if match is not None and match.route.navigation:

@@ -79,13 +79,15 @@ class LogoutFlow:
         self._token_store = token_store
         self._tickets = _OneTimeRecords(state_store, key_ring)
 
-    def end(self, session_id: str | None, *, return_to: str = "") -> LogoutDone:
+    def end(self, session_id: str | None, *, own_origin: str, return_to: str = "") -> LogoutDone:
         """Ends the session, whatever else works; raises `UnsafeReturnToError` before anything ends.
+
+        `own_origin` is the one that was addressed: the rest of the logout goes by way of it.
 
         While the store is away the session is over for this worker and its deletion is tried again later; there is no
         `logout_url` then.
         """
-        checked = check_return_address(return_to, self._settings) if return_to else ""
+        checked = check_return_address(return_to, self._settings, own_origin) if return_to else ""
         if session_id is None or not is_session_id(session_id):
             return LogoutDone(None, checked)
         tokens = self._find_tokens(session_id)
@@ -98,9 +100,9 @@ class LogoutFlow:
         if record is None or tokens is None:
             return LogoutDone(None, checked, had_session)
         revoke_tokens(self._oidc_client, tokens, record)
-        return LogoutDone(self._make_logout_url(tokens, checked), checked, had_session)
+        return LogoutDone(self._make_logout_url(tokens, checked, own_origin), checked, had_session)
 
-    def continue_(self, ticket: str) -> str:
+    def continue_(self, ticket: str, *, own_origin: str) -> str:
         """Returns the provider's logout address, with the ID token as a hint; raises `BadRequestError` for a ticket
         that is unknown, used or too old."""
         self._oidc_client.get_metadata()  # first: while the provider is away, the ticket stays good
@@ -110,17 +112,17 @@ class LogoutFlow:
         state = make_secret()
         url = self._oidc_client.build_end_session_url(
             id_token_hint=spent.id_token_hint,
-            post_logout_redirect_uri=self._settings.server.origin + LOGGED_OUT_PATH,
+            post_logout_redirect_uri=own_origin + LOGGED_OUT_PATH,
             state=state,
         )
         if spent.return_to:
             self._tickets.save("logout-state", state, spent.return_to, RETURN_LIFETIME_SECONDS)
-        return url or self._settings.server.origin + LOGGED_OUT_PATH
+        return url or own_origin + LOGGED_OUT_PATH
 
-    def logged_out(self, state: str) -> str | None:
+    def logged_out(self, state: str, *, own_origin: str) -> str | None:
         """Returns where the logout said to go, once and checked again; None when there is nothing to go to."""
         return_to = self._tickets.take("logout-state", state, str) if state else None
-        return check_return_address(return_to, self._settings) if return_to else None
+        return check_return_address(return_to, self._settings, own_origin) if return_to else None
 
     def _find_tokens(self, session_id: str) -> TokenSet | None:
         try:
@@ -136,7 +138,7 @@ class LogoutFlow:
             _log.warning("logout.deferred", reason=error.internal_reason)
             return None, True
 
-    def _make_logout_url(self, tokens: TokenSet, return_to: str) -> str | None:
+    def _make_logout_url(self, tokens: TokenSet, return_to: str, own_origin: str) -> str | None:
         ticket = make_secret()
         try:
             if not self._oidc_client.get_metadata().end_session_endpoint:
@@ -146,7 +148,7 @@ class LogoutFlow:
             )
         except (IdpUnavailableError, StoreUnavailableError):
             return None
-        return f"{self._settings.server.origin}{CONTINUE_PATH}?ticket={ticket}"
+        return f"{own_origin}{CONTINUE_PATH}?ticket={ticket}"
 
 
 class _OneTimeRecords:

@@ -37,8 +37,7 @@ UNBUILT = (
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
-    # several origins and files of our own
-    Unbuilt(SETTINGS, "server.allowed_hosts", *NOTHING),
+    # files of our own
     Unbuilt(SETTINGS, "frontends", *NOTHING),
     # authorization
     Unbuilt(SETTINGS, "authz.default", *only("none")),

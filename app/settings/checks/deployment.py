@@ -15,6 +15,7 @@ from app.settings.yaml_document import KeyPath
 
 def check_deployment(draft: Draft) -> Iterator[Finding]:
     yield from _check_schemes(draft)
+    yield from _check_allowed_hosts(draft)
     yield from _check_cookie(draft)
 
 
@@ -35,6 +36,18 @@ def _check_schemes(draft: Draft) -> Iterator[Finding]:
             yield draft.in_settings(*path, wanted="https:// in production")
         elif not is_loopback_host(urlsplit(url).hostname or ""):
             yield draft.in_settings(*path, wanted="https://, or a host on loopback such as localhost in development")
+
+
+def _check_allowed_hosts(draft: Draft) -> Iterator[Finding]:
+    """The cookies' names tell http from https, so all origins have one scheme."""
+    server = draft.settings.server
+    known = {server.origin}
+    for index, url in enumerate(server.allowed_hosts):
+        if url in known:
+            yield draft.in_settings("server", "allowed_hosts", index, wanted="each further origin once")
+        elif draft.settings.environment == "development" and url.startswith("https://") != server.is_https:
+            yield draft.in_settings("server", "allowed_hosts", index, wanted="the scheme of server.public_url")
+        known.add(url)
 
 
 def _check_cookie(draft: Draft) -> Iterator[Finding]:

@@ -68,6 +68,11 @@ class ServerSettings(StrictModel):
         return self.public_url
 
     @property
+    def origins(self) -> tuple[str, ...]:
+        """All that are ours, `public_url` first."""
+        return (self.public_url, *self.allowed_hosts)
+
+    @property
     def is_https(self) -> bool:
         return self.public_url.startswith("https://")
 

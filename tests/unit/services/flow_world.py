@@ -89,14 +89,20 @@ class World:
     ) -> tuple[list[tuple[str, str]], dict[str, str]]:
         """Starts a login and goes through the provider; returns the callback's parameters and the browser's cookies."""
         start = self.login_flow.start(
-            [("return_to", return_to)], cookies={}, live_session_id=live_session_id, client_address="192.0.2.1"
+            [("return_to", return_to)],
+            cookies={},
+            live_session_id=live_session_id,
+            client_address="192.0.2.1",
+            own_origin=ORIGIN,
         )
         (line,) = start.set_cookies
         name, _, rest = line.partition("=")
         return self.idp.log_in(start.redirect_url, subject), {name: rest.partition(";")[0]}
 
     def claim(self, parameters: list[tuple[str, str]], cookies: dict[str, str]) -> ClaimedLogin:
-        return self.login_flow.claim(parameters, lambda name: [cookies[name]] if name in cookies else [])
+        return self.login_flow.claim(
+            parameters, lambda name: [cookies[name]] if name in cookies else [], own_origin=ORIGIN
+        )
 
     def finish(
         self, parameters: list[tuple[str, str]], cookies: dict[str, str], presented_session_id: str | None = None

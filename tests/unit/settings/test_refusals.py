@@ -99,6 +99,21 @@ SETTINGS_TABLE: list[Any] = [
     ),
     # sessions and cookies
     pytest.param({"session.cookie.same_site": "None"}, "session.cookie.same_site", "'Strict'", id="same-site-none"),
+    pytest.param(
+        {"server.allowed_hosts": ["https://app.example.com"]}, "server.allowed_hosts[0]", "once", id="host-again"
+    ),
+    pytest.param(
+        {"server.allowed_hosts": ["https://b.example.com"] * 2}, "server.allowed_hosts[1]", "once", id="host-twice"
+    ),
+    pytest.param(
+        {"server.allowed_hosts": ["http://b.example.com"]}, "server.allowed_hosts[0]", "https", id="http-host"
+    ),
+    pytest.param(
+        {"environment": "development", "server.allowed_hosts": ["http://localhost:1"]},
+        "server.allowed_hosts[0]",
+        "the scheme of server.public_url",
+        id="other-scheme",
+    ),
     pytest.param({"session.cookie.domain": "other.com"}, "session.cookie.domain", "public_url", id="foreign-domain"),
     pytest.param({"session.cookie.domain": "p.example.com"}, "session.cookie.domain", "public_url", id="not-at-a-dot"),
     pytest.param({"session.cookie.domain": "com"}, "session.cookie.domain", "two labels", id="top-level-domain"),

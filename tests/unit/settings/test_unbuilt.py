@@ -13,7 +13,6 @@ MAPPING = {"GET": {"resource": "form", "action": "read"}}
 
 TABLE: list[tuple[str, str, object]] = [
     ("settings", "limits.per_address", "100/minute"),
-    ("settings", "server.allowed_hosts", ["https://b.example.com"]),
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
     ("settings", "authz.default", "pdp"),
     ("settings", "authz.validation_strict", False),
