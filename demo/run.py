@@ -8,8 +8,8 @@ var/demo unless it is set.
 from __future__ import annotations
 
 import http.client
-import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -27,7 +27,6 @@ from demo.processes import Child, ChildFailedError, start_child
 PROJECT = Path(__file__).parents[1]
 LOGS = Path(os.environ.get("DEMO_LOGS") or PROJECT / "var" / "demo")
 WATCH_SECONDS = 0.2
-CLIENT_ID = "bff-demo"
 
 
 class DemoCannotStartError(RuntimeError):
@@ -122,43 +121,35 @@ def require_node() -> Path:
 
 
 def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]:
-    """Start all parts at once, then wait for each; whatever was started is stopped when `stack` closes."""
-    idp = start_idp(ports)
+    """Start the parts and wait for each; whatever was started is stopped when `stack` closes.
+
+    The BFF comes last: it would start without the provider too, but then try it again only seconds later.
+    """
+    initial_access_token = secrets.token_urlsafe(32)
+    idp = start_idp(ports, initial_access_token)
     stack.callback(idp.stop)
     backend = start_backend(ports)
     stack.callback(backend.stop)
-    bff = start_bff(ports, state)
-    stack.callback(bff.stop)
     wait_for(idp, ports.idp, "/.well-known/openid-configuration")
+    bff = start_bff(ports, state, initial_access_token)
+    stack.callback(bff.stop)
     wait_for(backend, ports.backend, "/health")
-    wait_for(bff, ports.bff, "/health/ready")
+    wait_for(bff, ports.bff, "/health/ready", expected=b'"client":"ok"')
     return [idp, backend, bff]
 
 
-def wait_for(child: Child, port: int, path: str) -> None:
+def wait_for(child: Child, port: int, path: str, *, expected: bytes = b"") -> None:
     print(f"  waiting for the {child.name} …", flush=True)
-    child.wait_until(lambda: answers_ok(port, path), timeout_seconds=60, what="an answer")
+    child.wait_until(lambda: answers_ok(port, path, expected), timeout_seconds=60, what="an answer")
 
 
-def start_idp(ports: Ports) -> Child:
-    """The provider is told where the BFF publishes its keys; it reads them when the BFF first proves who it is."""
-    origin = f"http://localhost:{ports.bff}"
-    client = {
-        "client_id": CLIENT_ID,
-        "token_endpoint_auth_method": "private_key_jwt",
-        "jwks_uri": f"{origin}/.well-known/jwks.json",
-        "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
-        "response_types": ["code"],
-        "redirect_uris": [f"{origin}/auth/callback"],
-        "post_logout_redirect_uris": [f"{origin}/auth/logged-out"],
-        "backchannel_logout_uri": f"{origin}/auth/backchannel-logout",
-        "backchannel_logout_session_required": True,
-    }
+def start_idp(ports: Ports, initial_access_token: str) -> Child:
+    """The provider knows no client: the BFF registers itself with the token."""
     return start_child(
         "OpenID Provider",
         [require_node(), "op.mjs"],
         log_path=fresh_log("idp"),
-        environment={**os.environ, "OP_PORT": str(ports.idp), "OP_CLIENTS": json.dumps([client])},
+        environment={**os.environ, "OP_PORT": str(ports.idp), "OP_IAT": initial_access_token},
         directory=PROJECT / "demo" / "idp",
     )
 
@@ -177,7 +168,7 @@ def build_backend_command(port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", "demo/crud_service_gunicorn.py", "--bind", f"127.0.0.1:{port}"]
 
 
-def start_bff(ports: Ports, state: Path) -> Child:
+def start_bff(ports: Ports, state: Path, initial_access_token: str) -> Child:
     environment = {
         **os.environ,
         "BFF_BIND": f"127.0.0.1:{ports.bff}",
@@ -187,7 +178,7 @@ def start_bff(ports: Ports, state: Path) -> Child:
         "DEMO_INTERNAL_BIND": f"127.0.0.1:{ports.internal}",
         "DEMO_ISSUER": f"http://127.0.0.1:{ports.idp}",
         "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
-        "DEMO_CLIENT_ID": CLIENT_ID,
+        "DCR_IAT": initial_access_token,
         "DEMO_STATE": str(state),
     }
     return start_child(
@@ -205,11 +196,13 @@ def fresh_log(name: str) -> Path:
     return path
 
 
-def answers_ok(port: int, path: str) -> bool:
+def answers_ok(port: int, path: str, expected: bytes) -> bool:
+    """Whether the answer is 200 and holds what is expected."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path, headers={"Host": f"localhost:{port}"})
-        return connection.getresponse().status == http.HTTPStatus.OK
+        answer = connection.getresponse()
+        return answer.status == http.HTTPStatus.OK and expected in answer.read()
     except (OSError, http.client.HTTPException):
         return False
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -69,7 +70,15 @@ def demo(ports: dict[str, int], tmp_path: Path) -> Iterator[Child]:
     child.stop()
 
 
-def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dict[str, int]) -> None:
+def registered_client(tmp_path: Path) -> str:
+    """What the BFF got when it registered itself, once for both workers."""
+    lines = [json.loads(line) for line in (tmp_path / "logs" / "bff.log").read_text(encoding="utf-8").splitlines()]
+    [client_id] = [line["client_id"] for line in lines if line.get("event") == "client.registered"]
+    assert isinstance(client_id, str)
+    return client_id
+
+
+def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dict[str, int], tmp_path: Path) -> None:
     with BrowserClient(f"http://localhost:{ports['DEMO_PORT']}") as alice:
         page = alice.navigate("/", site="none")
         assert page.status_code == 200
@@ -95,7 +104,7 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
 
         with_service_token = alice.get("/api/crud/whoami").json()
         assert with_service_token["authorization"]["claims"]["aud"] == "urn:test:api:crud"
-        assert with_service_token["authorization"]["claims"]["client_id"] == "bff-demo"
+        assert with_service_token["authorization"]["claims"]["client_id"] == registered_client(tmp_path)
         assert with_service_token["headers"]["X-Original-User"] == "auth:account:demo:alice"
         assert alice.get("/api/profile/whoami").json()["authorization"]["scheme"] == "Bearer"
 

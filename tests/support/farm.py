@@ -137,7 +137,7 @@ def running_farm(
         shared = {
             "server": {"public_url": f"http://localhost:{port}"},
             "session": {"directory": str(directory / "state")},
-            "tokens": {"data_key_file": str(_write_key_file(directory))},
+            "tokens": {"data_key_file": str(write_key_file(directory))},
             "keys": {"directory": str(directory / "keys")},
         }
         client = op.register_client(
@@ -175,7 +175,7 @@ def _add_routes(routes: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _write_key_file(directory: Path) -> Path:
+def write_key_file(directory: Path) -> Path:
     key_file = directory / "data.keys"
     key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)) + b"\n")
     key_file.chmod(0o600)

@@ -46,8 +46,6 @@ from app.services.private_document import PrivateDocumentError
 from app.services.state_store import StateStore
 
 LOCK = "client-registration"
-TRUST_GOOD_SECONDS, TRUST_BAD_SECONDS = 60.0, 240.0
-"""What another worker found so lately is taken as it is: when all of them start, one of them asks the provider."""
 _NOTHING_WAS_DONE = (ControlNotSentError, RegistrationNotNowError)
 
 _NO_CLIENT = (ControlUnreachableError, RegistrationFailedError, RegistrationRefusedError, AnswerRefusedError)
@@ -107,15 +105,15 @@ class Registrar:
         """Changes when there is a reason to look at the registration again."""
         return build_fingerprint({**self._build_wanted(provider), "token": self._token_hash})
 
-    def ensure(self, *, anew: bool = False, at_once: bool = False, wait_seconds: float = 0) -> Outcome:
+    def ensure(self, *, anew: bool = False, trust_seconds: float = 0, wait_seconds: float = 0) -> Outcome:
         """Sees to it that there is a client, and that it is as the settings want it. Does not fail.
 
-        `anew`: registers a new one, whatever is stored, also with a token that was sent before. `at_once`: asks the
-        provider although somebody did so a moment ago.
+        `anew`: registers a new one, whatever is stored, also with a token that was sent before. `trust_seconds`: what
+        somebody else found so lately is taken as it is.
         """
         try:
             with self._state_store.lock(LOCK, wait_seconds, self._lease_seconds) as hold:
-                return self._ensure(anew=anew, at_once=at_once) if hold else Outcome(is_busy=True)
+                return self._ensure(anew=anew, trust_seconds=trust_seconds) if hold else Outcome(is_busy=True)
         except RecordChangedError:
             return Outcome(is_busy=True)
         except StoreUnavailableError as error:
@@ -124,7 +122,7 @@ class Registrar:
         except PrivateDocumentError as error:
             return Outcome(Problem(ProblemCode.RECORD_UNUSABLE, str(error)))
 
-    def _ensure(self, *, anew: bool, at_once: bool) -> Outcome:
+    def _ensure(self, *, anew: bool, trust_seconds: float) -> Outcome:
         record = self._store.load()
         client = record.find_client(self._issuer)
         fingerprint = ""
@@ -133,7 +131,7 @@ class Registrar:
                 self._check_token(record, anew=anew)
             provider = self._find_provider()
             fingerprint = self.build_wanted_fingerprint(provider)
-            if not anew and not at_once and self._was_checked(record, fingerprint):
+            if not anew and self._was_checked(record, fingerprint, trust_seconds):
                 return Outcome(record.find_problem())
             wanted = self._build_wanted(provider)
             if client is None or anew:
@@ -153,11 +151,11 @@ class Registrar:
             reason = f"The provider cannot be reached ({error.internal_reason})."
             raise ProblemError(ProblemCode.PROVIDER_UNAVAILABLE, reason) from error
 
-    def _was_checked(self, record: RegistrationRecord, fingerprint: str) -> bool:
+    def _was_checked(self, record: RegistrationRecord, fingerprint: str, trust_seconds: float) -> bool:
         check = record.check
         if check is None or check.fingerprint != fingerprint:
             return False
-        return 0 <= self._clock() - check.at < (TRUST_BAD_SECONDS if check.problem else TRUST_GOOD_SECONDS)
+        return 0 <= self._clock() - check.at < trust_seconds
 
     def _check_token(self, record: RegistrationRecord, *, anew: bool) -> None:
         """Raises unless there is a token that may be sent."""

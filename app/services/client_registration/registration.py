@@ -29,7 +29,10 @@ _BUSY_SECONDS = 1.0
 _FIRST_BACK_OFF_SECONDS, _LONGEST_BACK_OFF_SECONDS = 1.0, 60.0
 _PROBLEM_BACK_OFF_SECONDS = 300.0
 """For what an operator has to put right: it may be done at the provider, without a word to us."""
-_TRUST_SECONDS = 1.0
+_TRUST_AT_START_SECONDS, _TRUST_LATER_SECONDS = 10.0, 240.0
+"""What another worker found so lately is taken over: when all start, or all come back to a problem, one of them asks
+the provider."""
+_READ_AGAIN_SECONDS = 1.0
 """However often a client is asked for that is not there, the record is read about once a second."""
 
 log = logs.get_logger(__name__)
@@ -63,7 +66,7 @@ class ClientRegistration:
 
     def get_client_id(self) -> str:
         """Returns the client's id; raises `IdpUnavailableError` while there is none."""
-        if self._client is None and self._monotonic() - self._looked_at >= _TRUST_SECONDS:
+        if self._client is None and self._monotonic() - self._looked_at >= _READ_AGAIN_SECONDS:
             self.follow()
         if self._client is None:
             raise IdpUnavailableError(NOT_REGISTERED, internal_reason=f"not registered: {self._problem or 'not yet'}")
@@ -95,7 +98,7 @@ class ClientRegistration:
 
     def ensure(self, *, anew: bool = False) -> Outcome:
         """Registers, or brings up to date, here and now; for the command line."""
-        outcome = self._registrar.ensure(anew=anew, at_once=True, wait_seconds=30)
+        outcome = self._registrar.ensure(anew=anew, wait_seconds=30)
         self.follow()
         return outcome
 
@@ -116,7 +119,8 @@ class ClientRegistration:
         self.follow()
         if self._monotonic() < self._due_at and not self._is_wanted_otherwise():
             return LOOK_SECONDS
-        outcome = self._registrar.ensure()
+        is_start = self._due_at == float("-inf")
+        outcome = self._registrar.ensure(trust_seconds=_TRUST_AT_START_SECONDS if is_start else _TRUST_LATER_SECONDS)
         if outcome.is_busy:
             return _BUSY_SECONDS
         self.follow()

@@ -107,7 +107,7 @@ class World:
 
     def register(self, status: int = 201, body: Any = None, *, token: str = TOKEN) -> ProblemCode | None:
         with self.answering("POST", ENDPOINT, status, self.answer() if body is None else body):
-            outcome = self.build(token).ensure(at_once=True)
+            outcome = self.build(token).ensure()
         return outcome.problem.code if outcome.problem else None
 
     def record(self) -> RegistrationRecord:
@@ -240,12 +240,12 @@ def test_members_that_are_left_out_added_or_chosen_otherwise_are_the_providers(w
 @pytest.mark.parametrize("left_out", ["registration_client_uri", "registration_access_token"])
 def test_without_a_way_to_change_it_a_client_is_only_kept(world: World, captured: CapturedLines, left_out: str) -> None:
     assert world.register(body=world.answer(**{left_out: None})) is None
-    assert world.build().ensure(at_once=True).problem is None
+    assert world.build().ensure().problem is None
     assert len(world.calls) == 1
     assert [line["event"] for line in captured.of("event")] == ["client_registration.unmanaged"]
 
     world.settings = move(world.settings)
-    outcome = world.build().ensure(at_once=True)
+    outcome = world.build().ensure()
     assert outcome.problem is not None
     assert outcome.problem.code == ProblemCode.UPDATE_REFUSED
     assert "redirect_uris" in outcome.problem.reason
@@ -259,7 +259,7 @@ def move(settings: Settings) -> Settings:
 
 def keep(world: World, body: Any, *, status: int = 200) -> ProblemCode | None:
     with world.answering("GET", CLIENT_URI, status, body):
-        outcome = world.build().ensure(at_once=True)
+        outcome = world.build().ensure()
     return outcome.problem.code if outcome.problem else None
 
 
@@ -312,7 +312,7 @@ def update(world: World, answer: Any, *, status: int = 200, read: Any = None) ->
 
         network.get(CLIENT_URI, json=had)
         network.add_callback("PUT", CLIENT_URI, callback=tell)
-        outcome = world.build().ensure(at_once=True)
+        outcome = world.build().ensure()
     return outcome.problem.code if outcome.problem else None
 
 
@@ -372,7 +372,7 @@ def test_what_somebody_changed_at_the_provider_is_put_right(world: World) -> Non
     with responses.RequestsMock() as network:
         network.get(CLIENT_URI, json=drifted)
         network.put(CLIENT_URI, json=world.answer())
-        assert world.build().ensure(at_once=True).change == "updated"
+        assert world.build().ensure().change == "updated"
 
 
 def test_a_wish_that_is_dropped_is_taken_back_at_the_provider(world: World) -> None:
@@ -385,7 +385,7 @@ def test_a_wish_that_is_dropped_is_taken_back_at_the_provider(world: World) -> N
     with responses.RequestsMock() as network:
         network.get(CLIENT_URI, json=had)
         put = network.put(CLIENT_URI, json=world.answer())
-        assert world.build().ensure(at_once=True).change == "updated"
+        assert world.build().ensure().change == "updated"
     assert "require_pushed_authorization_requests" not in json.loads(put.calls[0].request.body)
 
 
@@ -420,9 +420,9 @@ def test_a_token_sealed_with_a_key_that_is_gone_leaves_the_client(world: World) 
     world.store = RegistrationStore(
         DocumentFile(world.path, holds="the client registration"), KeyRing([b"o" * 31 + b"y"])
     )
-    assert world.build().ensure(at_once=True).problem is None
+    assert world.build().ensure().problem is None
     world.settings = move(SETTINGS)
-    outcome = world.build().ensure(at_once=True)
+    outcome = world.build().ensure()
     assert outcome.problem is not None
     assert outcome.problem.code == ProblemCode.UPDATE_REFUSED
     assert len(world.calls) == 1
