@@ -113,7 +113,8 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
 
         alice.log_in("alice")
         provider, back = f"http://127.0.0.1:{ports['DEMO_IDP_PORT']}", f"{alice.origin}/auth/logged-out"
-        logout = f"{provider}/session/end?{urlencode({'client_id': 'bff-demo', 'post_logout_redirect_uri': back})}"
+        query = {"client_id": registered_client(tmp_path), "post_logout_redirect_uri": back}
+        logout = f"{provider}/session/end?{urlencode(query)}"
         walk(alice.http, logout, stop_at=back)
         wait_until(lambda: not alice.is_logged_in(), timeout_seconds=10, what="the provider's word")
 
