@@ -72,7 +72,8 @@ def build_client_metadata(
         wanted["authorization_signed_response_alg"] = algorithm
     if settings.oidc.par == "required":
         wanted["require_pushed_authorization_requests"] = True
-    if settings.oidc.dpop:
+    if settings.oidc.dpop and all(service.token.is_bound for service in services if service.token.mode != "none"):
+        # A provider refuses a client that is registered so every request without a proof (RFC 9449 §5.2).
         wanted["dpop_bound_access_tokens"] = True
     return wanted
 

@@ -64,6 +64,7 @@ def test_a_session_from_before_the_setting_is_usable_and_gets_a_key_with_its_nex
     access_token, jkt = describe(worker.get(USER, key))
     assert (access_token, jkt) == ("token-1", world.idp.jkts[0])
     assert jkt is not None
+    assert describe(world.start_worker(binds_user_tokens=True).get(USER, key)) == ("token-1", jkt)
     world.now += LIFETIME_SECONDS
     assert describe(worker.get(USER, key)) == ("token-2", jkt)
 

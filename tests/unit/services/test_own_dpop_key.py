@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from app.core.errors import StoreUnavailableError
 from app.services.key_ring import KeyRing
 from app.services.own_dpop_key import RECORD_NAME, OwnDpopKey
 from app.services.state_store.directory import DirectoryStateStore
+from app.services.state_store.interface import StoredRecord
 
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 
@@ -19,10 +21,25 @@ def store(tmp_path: Path) -> DirectoryStateStore:
     return DirectoryStateStore(tmp_path / "state", lambda: 1_700_000_000.0)
 
 
-def test_of_many_workers_at_once_one_makes_the_key_and_all_have_it(store: DirectoryStateStore) -> None:
+class WatchedStore(DirectoryStateStore):
+    """Tells when somebody has looked."""
+
+    def find(self, key: str) -> StoredRecord | None:
+        found = super().find(key)
+        self.looks.release()
+        return found
+
+    looks = threading.Semaphore(0)
+
+
+def test_of_many_workers_at_once_one_makes_the_key_and_all_have_it(tmp_path: Path) -> None:
+    store = WatchedStore(tmp_path / "state", lambda: 1_700_000_000.0)
     with ThreadPoolExecutor(8) as pool:
-        keys = list(pool.map(lambda _: OwnDpopKey(store, KeyRing([OLD])).get(), range(16)))
-    assert len({key.thumbprint for key in keys}) == 1
+        with store.lock("own-dpop-key", 0):
+            calls = [pool.submit(OwnDpopKey(store, KeyRing([OLD])).get) for _ in range(8)]
+            for _ in calls:
+                assert store.looks.acquire(timeout=30)
+        assert len({call.result().thumbprint for call in calls}) == 1
 
 
 def test_the_key_lies_sealed(store: DirectoryStateStore) -> None:
