@@ -25,10 +25,12 @@ from app.services.key_store import KeyRotation, KeyStore, build_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
 from app.services.logout_marks import LogoutMarks
+from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.own_dpop_key import OwnDpopKey
 from app.services.own_sessions import OwnSessions
 from app.services.refresh_agenda import RefreshAgenda
+from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
@@ -133,7 +135,14 @@ def build_services(
         state_store=state_store,
         refresh_ahead_seconds=settings.tokens.refresh_ahead_seconds,
         idp_timeout_seconds=settings.oidc.timeout_seconds,
+        refreshed_claims=RefreshedClaims(
+            oidc_client=oidc_client,
+            session_store=session_store,
+            selection=ClaimSelection.from_configuration(configuration),
+            asks_userinfo=settings.oidc.userinfo,
+        ),
         count_refresh=metrics.count_token_refresh,
+        count_session_ended=metrics.count_session_ended,
         schedule=refresh_agenda.schedule,
         binds_user_tokens=settings.oidc.dpop,
         clock=clock,

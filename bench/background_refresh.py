@@ -140,7 +140,9 @@ def build_agenda(state: Any) -> Any:
 def run_instance(place: str, key: bytes, issuer: str) -> None:
     """Until SIGTERM; then says what it did and what it cost."""
     from app.services.control_http import ControlHttp
+    from app.services.oidc_claims import ClaimSelection
     from app.services.oidc_client import OidcClient
+    from app.services.refreshed_claims import RefreshedClaims
     from app.services.session_tokens import SessionTokens
     from app.services.token_refresher import TokenRefresher
     from app.settings.schema.settings_file import OidcSettings
@@ -151,16 +153,24 @@ def run_instance(place: str, key: bytes, issuer: str) -> None:
     oidc = {"issuer": issuer, "client_id": "bff", "client_auth": "client_secret_basic", "client_secret": "s" * 32}
     refreshes: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
+    oidc_client = OidcClient(
+        OidcSettings.model_validate(oidc), http=ControlHttp(timeout_seconds=10), clock=time.time, allow_http=True
+    )
     session_tokens = SessionTokens(
-        oidc_client=OidcClient(
-            OidcSettings.model_validate(oidc), http=ControlHttp(timeout_seconds=10), clock=time.time, allow_http=True
-        ),
+        oidc_client=oidc_client,
         session_store=sessions,
         token_store=tokens,
         state_store=state,
         refresh_ahead_seconds=AHEAD_SECONDS,
         idp_timeout_seconds=10,
+        refreshed_claims=RefreshedClaims(
+            oidc_client=oidc_client,
+            session_store=sessions,
+            selection=ClaimSelection(role_sources=("roles",), permission_sources=("permissions",), kept=()),
+            asks_userinfo=False,
+        ),
         count_refresh=lambda outcome: refreshes.update([outcome]),
+        count_session_ended=lambda _reason: None,
         clock=time.time,
         schedule=agenda.schedule,
     )

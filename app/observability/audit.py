@@ -24,6 +24,7 @@ class AuditEvent(StrEnum):
     LOGOUT_REQUESTED = "logout.requested"
     LOGOUT_REFUSED = "logout.refused"
     SESSION_ENDED = "session.ended"
+    CLAIMS_CHANGED = "claims.changed"
     ACCESS_REFUSED = "access.refused"
     ACCESS_DENIED = "access.denied"
     CSRF_REFUSED = "csrf.refused"

@@ -113,7 +113,7 @@ class LoginFlow:
         response_mode = self._settings.oidc.response_mode
         self._is_signed = response_mode == "query.jwt"
         self._cookies = LoginCookies(https=self._settings.server.is_https, is_posted=response_mode == "form_post")
-        self._claims = _build_claim_selection(configuration)
+        self._claims = ClaimSelection.from_configuration(configuration)
         self._demanded_acr_values = frozenset(route.acr_values for route in configuration.route_table.routes)
 
     def start(
@@ -337,15 +337,6 @@ class LoginFlow:
         if match is not None and match.route.navigation:
             return True
         return self._configuration.forward_auth.find(address.hostname or "", path) is not None
-
-
-def _build_claim_selection(configuration: Configuration) -> ClaimSelection:
-    settings = configuration.settings
-    return ClaimSelection(
-        role_sources=settings.oidc.claims.roles,
-        permission_sources=settings.oidc.claims.permissions,
-        kept=tuple(dict.fromkeys((*settings.session.user_claims, *configuration.pdp.subject_claims))),
-    )
 
 
 def _parse_single_parameters(pairs: Pairs) -> dict[str, str]:

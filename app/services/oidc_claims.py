@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core.errors import LoginFailedError
+from app.settings import Configuration
 
 MAX_CLAIMS_BYTES = 32 * 1024
 MAX_TEXT_CHARACTERS = 255
@@ -28,6 +29,15 @@ class ClaimSelection:
     role_sources: Sequence[str]
     permission_sources: Sequence[str]
     kept: Sequence[str]
+
+    @classmethod
+    def from_configuration(cls, configuration: Configuration) -> ClaimSelection:
+        settings = configuration.settings
+        return cls(
+            role_sources=settings.oidc.claims.roles,
+            permission_sources=settings.oidc.claims.permissions,
+            kept=tuple(dict.fromkeys((*settings.session.user_claims, *configuration.pdp.subject_claims))),
+        )
 
 
 def merge_userinfo(id_token_claims: Mapping[str, object], userinfo: Mapping[str, object]) -> dict[str, object]:
@@ -51,9 +61,19 @@ def select_claims(claims: Mapping[str, object], selection: ClaimSelection) -> di
     kept = {name: claims[name] for name in selection.kept if name in claims}
     kept["roles"] = read_names(claims, selection.role_sources)
     kept["permissions"] = read_names(claims, selection.permission_sources)
-    if len(json.dumps(kept)) > MAX_CLAIMS_BYTES:
-        raise LoginFailedError(internal_reason="the claims to keep are larger than 32 KiB")
+    _check_size(kept)
     return kept
+
+
+def update_claims(
+    kept: Mapping[str, object], claims: Mapping[str, object], selection: ClaimSelection
+) -> dict[str, object]:
+    """Returns what a session kept, with what is said now in the place of what was said under the same name."""
+    updated = {**kept, **{name: claims[name] for name in selection.kept if name in claims}}
+    for name, sources in (("roles", selection.role_sources), ("permissions", selection.permission_sources)):
+        updated[name] = read_names(claims, sources) if _is_said(claims, sources) else kept.get(name, [])
+    _check_size(updated)
+    return updated
 
 
 def read_names(claims: Mapping[str, object], sources: Iterable[str]) -> list[str]:
@@ -75,6 +95,16 @@ def read_text(claims: Mapping[str, object], name: str) -> str:
     """Returns a short string claim such as `acr` or `sid`, or an empty string."""
     value = claims.get(name)
     return value if isinstance(value, str) and len(value) <= MAX_TEXT_CHARACTERS else ""
+
+
+def _check_size(kept: Mapping[str, object]) -> None:
+    if len(json.dumps(kept)) > MAX_CLAIMS_BYTES:
+        raise LoginFailedError(internal_reason="the claims to keep are larger than 32 KiB")
+
+
+def _is_said(claims: Mapping[str, object], sources: Iterable[str]) -> bool:
+    """Whether one of the sources is there, in whatever shape: a `null` says that there are no names any more."""
+    return any(source in claims or _find_claim(claims, source) is not None for source in sources)
 
 
 def _find_claim(claims: Mapping[str, object], source: str) -> object:

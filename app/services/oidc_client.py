@@ -166,13 +166,16 @@ class OidcClient:
             raise LoginFailedError(internal_reason=f"ID token: {error}") from error
         return verified.claims
 
-    def fetch_userinfo(self, token: str | BoundToken, expected_subject: str) -> dict[str, object]:
-        """Returns UserInfo claims about `expected_subject` and nobody else."""
+    def fetch_userinfo(
+        self, token: str | BoundToken, expected_subject: str, *, total_seconds: float | None = None
+    ) -> dict[str, object]:
+        """Returns UserInfo claims about `expected_subject` and nobody else; raises `LoginFailedError` or
+        `IdpUnavailableError`."""
         endpoint = self.get_metadata().userinfo_endpoint
         if not endpoint:
             raise LoginFailedError(internal_reason="userinfo: the provider has no such endpoint")
         try:
-            return parse_userinfo_answer(self._get_resource(endpoint, token), expected_subject)
+            return parse_userinfo_answer(self._get_resource(endpoint, token, total_seconds), expected_subject)
         except ANSWER_ERRORS as error:
             raise _refuse_login("userinfo", error) from error
 
@@ -204,14 +207,17 @@ class OidcClient:
         form = oidc_requests.build_token_exchange_request(subject_token, audience, scope, parameter)
         return self._request_user_token("token exchange", form, dpop_key)
 
-    def check_refreshed_id_token(self, unverified_id_token: str, *, subject: str, access_token: str) -> None:
-        """Raises `IdTokenClaimError` or `SignatureRefusedError` unless an ID token that came with a refresh is good and
-        speaks of the same user (OIDC Core §12.2)."""
+    def verify_refreshed_id_token(
+        self, unverified_id_token: str, *, subject: str, access_token: str
+    ) -> dict[str, object]:
+        """Returns the claims of an ID token that came with a refresh, if it is good and speaks of the same user (OIDC
+        Core §12.2); raises `IdTokenClaimError` or `SignatureRefusedError` if not."""
         verified = self._keys.verify(unverified_id_token)
         check_id_token_claims(verified.claims, self._build_expectation(nonce=None, max_age_seconds=None))
         check_access_token_hash(verified.claims, verified.algorithm, access_token)
         if verified.claims["sub"] != subject:
             raise IdTokenClaimError("sub is not the user of this session")
+        return verified.claims
 
     def verify_logout_token(self, unverified_logout_token: str) -> LogoutToken:
         """Returns what a logout token says that is good in every respect but for being new (its `jti`).
@@ -329,12 +335,17 @@ class OidcClient:
             "POST", endpoint, headers={**request.headers, **headers}, form=request.form, total_seconds=total_seconds
         )
 
-    def _get_resource(self, url: str, token: str | BoundToken) -> ControlAnswer:
+    def _get_resource(self, url: str, token: str | BoundToken, total_seconds: float | None) -> ControlAnswer:
+        """`total_seconds` is for each attempt: a bound token may need a second, with the nonce that the first gave."""
         if isinstance(token, str):
-            return self._http.fetch("GET", url, headers={"Authorization": f"Bearer {token}"})
-        return self._dpop.get_resource(
-            url, token, lambda lines, seconds: self._http.fetch("GET", url, headers=lines, total_seconds=seconds)
-        )
+            bearer = {"Authorization": f"Bearer {token}"}
+            return self._http.fetch("GET", url, headers=bearer, total_seconds=total_seconds)
+
+        def send(lines: dict[str, str], remaining_seconds: float) -> ControlAnswer:
+            seconds = remaining_seconds if total_seconds is None else min(remaining_seconds, total_seconds)
+            return self._http.fetch("GET", url, headers=lines, total_seconds=seconds)
+
+        return self._dpop.get_resource(url, token, send)
 
 
 def _refuse_login(step: str, error: Exception) -> BffError:

@@ -30,6 +30,7 @@ from app.services.oidc_answers import BEARER, DPOP, OAuthRefusalError, TokenAnsw
 from app.services.oidc_client import OidcClient
 from app.services.oidc_keys import SignatureRefusedError
 from app.services.refresh_failures import RefreshFailures
+from app.services.refreshed_claims import USERINFO_SECONDS, RefreshedClaims, RefreshNews
 from app.services.session_store import SessionRecord, SessionStore
 from app.services.single_flight import Flight, SingleFlight
 from app.services.state_store.interface import StateStore
@@ -60,24 +61,30 @@ class SessionTokens:
         state_store: StateStore,
         refresh_ahead_seconds: float,
         idp_timeout_seconds: float,
+        refreshed_claims: RefreshedClaims,
         count_refresh: Callable[[str], None],
+        count_session_ended: Callable[[str], None],
         clock: Callable[[], float],
         schedule: Callable[[str, float], None] | None = None,
         binds_user_tokens: bool = False,
     ) -> None:
-        """`count_refresh` is told how each attempt ended: completed, failed, refused or ended; `schedule` when a
-        session's tokens have to be renewed next (session key, epoch seconds). Without it nothing is renewed in the
-        background. `binds_user_tokens`: those of sessions that have no key yet get one with their next refresh."""
+        """`count_refresh` is told how each attempt ended: completed, failed, refused or ended; `count_session_ended`
+        why a session ended; `schedule` when a session's tokens have to be renewed next (session key, epoch seconds).
+        Without it nothing is renewed in the background. `binds_user_tokens`: those of sessions that have no key yet get
+        one with their next refresh."""
         self._oidc_client = oidc_client
         self._session_store = session_store
         self._token_store = token_store
         self._state_store = state_store
         self._refresh_ahead_seconds = refresh_ahead_seconds
-        # The lock's holder may have to fetch metadata, keys and two tokens, each within the provider's timeout.
-        self._lease_seconds = idp_timeout_seconds * 4 + 5
+        # The lock's holder may have to fetch metadata, keys and two tokens, each within the provider's timeout, and to
+        # ask UserInfo, twice where it wants a nonce.
+        self._lease_seconds = idp_timeout_seconds * 4 + USERINFO_SECONDS * 2 + 5
+        self._refreshed_claims = refreshed_claims
         self._schedule = schedule
         self._binds_user_tokens = binds_user_tokens
         self._count_refresh = count_refresh
+        self._count_session_ended = count_session_ended
         self._clock = clock
         self._flights: SingleFlight[AccessToken] = SingleFlight()
         self._failures = RefreshFailures(state_store, clock)
@@ -196,8 +203,8 @@ class SessionTokens:
             )
         except OAuthRefusalError as refusal:
             return self._judge_refusal(session_key, target, stored, refusal)
-        self._check_id_token(answer, session)
-        return self._keep(session_key, session, target, stored, answer, dpop_key)
+        new_claims = self._verify_id_token(answer, session)
+        return self._keep(session_key, session, target, stored, answer, dpop_key, new_claims)
 
     def _judge_refusal(
         self, session_key: str, target: TokenTarget, stored: StoredTokens, refusal: OAuthRefusalError
@@ -219,15 +226,16 @@ class SessionTokens:
         self._count_refresh("ended")
         ended = self._session_store.end_by_key(session_key)
         if ended is not None:
+            self._count_session_ended("refresh_refused")
             audit.record("session.ended", user_id=ended.user_id, session=ended.reference, reason="refresh_refused")
         raise SessionExpiredError(internal_reason="the provider has ended the grant")
 
-    def _check_id_token(self, answer: TokenAnswer, session: SessionRecord) -> None:
+    def _verify_id_token(self, answer: TokenAnswer, session: SessionRecord) -> dict[str, object] | None:
         """An answer that speaks of another user is not for this session (T16); nothing of it is kept."""
         if answer.id_token is None:
-            return
+            return None
         try:
-            self._oidc_client.check_refreshed_id_token(
+            return self._oidc_client.verify_refreshed_id_token(
                 answer.id_token, subject=session.subject, access_token=answer.access_token
             )
         except (IdTokenClaimError, SignatureRefusedError) as error:
@@ -243,6 +251,7 @@ class SessionTokens:
         stored: StoredTokens,
         answer: TokenAnswer,
         dpop_key: DpopKey | None,
+        new_claims: dict[str, object] | None,
     ) -> AccessToken:
         """What the answer leaves out stays as it was (RFC 6749 §6)."""
         held = self._build_held(answer)
@@ -251,9 +260,16 @@ class SessionTokens:
             refresh_token=answer.refresh_token or stored.tokens.refresh_token,
             id_token=answer.id_token or stored.tokens.id_token,
         )
-        self._store(session_key, session, stored, renewed)
+        given = _give(renewed, held)
+        news = RefreshNews(given, renewed.id_token, new_claims, is_for_user=target is USER_TARGET)
+
+        def store() -> None:
+            self._store_once(session_key, session, stored, renewed)
+            self._refreshed_claims.follow(session_key, session, news)
+
+        self._store(session, store)
         self._count_refresh("completed")
-        return _give(renewed, held)
+        return given
 
     def _exchange(self, session_key: str, target: TokenTarget) -> AccessToken:
         """Trades the user's own token, which is refreshed first if it has to be; all in the same turn."""
@@ -275,7 +291,7 @@ class SessionTokens:
             raise ServiceTokenUnavailableError(internal_reason=f"token exchange: {refusal}") from refusal
         held = self._build_held(answer)
         renewed = _put_held(stored.tokens, target, held, dpop_key)
-        self._store(session_key, session, stored, renewed)
+        self._store(session, lambda: self._store_once(session_key, session, stored, renewed))
         self._count_refresh("completed")
         return _give(renewed, held)
 
@@ -287,13 +303,13 @@ class SessionTokens:
             return None
         return generate_dpop_key() if tokens.dpop_key is None else parse_dpop_key(tokens.dpop_key)
 
-    def _store(self, session_key: str, session: SessionRecord, stored: StoredTokens, renewed: TokenSet) -> None:
+    def _store(self, session: SessionRecord, store: Callable[[], None]) -> None:
         try:
-            self._store_once(session_key, session, stored, renewed)
+            store()
         except StoreUnavailableError as error:
             raise _NotStoredError(
                 error.internal_reason,
-                store=lambda: self._store_once(session_key, session, stored, renewed),
+                store=store,
                 until=self._session_store.absolute_expires_at(session),
             ) from error
 

@@ -44,6 +44,12 @@ class FakeIdp:
         self.jkts: list[str | None] = []
         """Of each token request, the thumbprint of the key that it came with a proof of (RFC 9449)."""
         self.binds_tokens = True
+        self.userinfo: dict[str, Any] = {}
+        """What UserInfo says."""
+        self.userinfo_failure: tuple[int, str] | None = None
+        """Status and body that UserInfo answers instead."""
+        self.userinfo_tokens: list[str] = []
+        """The access tokens that UserInfo was asked with."""
         self.expires_in: object = 300
         self.failure: tuple[int, dict[str, Any]] | None = None
         """What every endpoint but discovery answers instead."""
@@ -55,6 +61,7 @@ class FakeIdp:
             "token_endpoint": f"{ISSUER}/token",
             "jwks_uri": f"{ISSUER}/jwks",
             "revocation_endpoint": f"{ISSUER}/revoke",
+            "userinfo_endpoint": f"{ISSUER}/userinfo",
             "end_session_endpoint": f"{ISSUER}/end",
         }
 
@@ -67,6 +74,7 @@ class FakeIdp:
             network.get(f"{ISSUER}/jwks", json={"keys": [KEY.as_dict(private=False)]})
             network.add_callback(responses.POST, f"{ISSUER}/token", callback=self._give_token)
             network.add_callback(responses.POST, f"{ISSUER}/revoke", callback=self._revoke)
+            network.add_callback(responses.GET, f"{ISSUER}/userinfo", callback=self._tell_userinfo)
             yield self
 
     def log_in(self, authorization_url: str, subject: str = "alice") -> list[tuple[str, str]]:
@@ -123,6 +131,12 @@ class FakeIdp:
         now = int(self.clock())
         claims = {"iss": ISSUER, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **claims, **self.claims}
         return jws.serialize_compact({"alg": "ES256", "kid": "k1"}, json.dumps(claims), KEY, algorithms=["ES256"])
+
+    def _tell_userinfo(self, request: requests.PreparedRequest) -> Answer:
+        self.userinfo_tokens.append(str(request.headers["Authorization"]).removeprefix("Bearer "))
+        if self.userinfo_failure is not None:
+            return self.userinfo_failure[0], {}, self.userinfo_failure[1]
+        return 200, {}, json.dumps(self.userinfo)
 
     def _revoke(self, request: requests.PreparedRequest) -> Answer:
         assert isinstance(request.body, bytes)

@@ -98,9 +98,10 @@ class OpenedRecord:
     plaintext: bytes = field(repr=False)
 
     def seal_changed(self, key_ring: KeyRing, name: str, **changes: object) -> bytes:
-        """Changes these fields and keeps the others, also those that are not known here."""
+        """Changes these fields and keeps the others, also those that are not known here. Raises
+        `UnstorableRecordError`."""
         fields = {**_map_decoder.decode(self.plaintext), **changes}
-        return key_ring.seal(msgspec.msgpack.encode(fields), bound_to=name)
+        return key_ring.seal(encode_versioned(fields), bound_to=name)
 
 
 __all__ = [

@@ -1,15 +1,16 @@
 """Sessions over a `StateStore`: made at login, found on every call, touched now and then, ended for good.
 
 What ended never comes back. `end` writes a tombstone before it removes anything. A session record is created once,
-under an id nobody has seen, and afterwards only ever replaced while it is there (`put_if_current`), so a touch that is
-late finds nothing to replace; a login that is late looks for the tombstone after writing and takes its record away
-again. Whichever of the two comes second sees what the first one did.
+under an id nobody has seen, and afterwards only ever replaced while it is the one that was read (`put_if_current`), so
+a touch that is late finds nothing to replace, and takes back nothing that changed meanwhile; a login that is late looks
+for the tombstone after writing and takes its record away again. Whichever of the two comes second sees what the first
+one did.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -49,6 +50,8 @@ TOMBSTONE_LIFETIME_SECONDS = 600
 """Longer than any request, login or refresh that could still be under way when a session ends."""
 
 _REFERENCE_BYTES = 16
+_MOST_ATTEMPTS = 10
+"""Of a change of claims, when calls write their activity down at the same time."""
 _MOST_UNFINISHED_ENDS = 10_000
 
 _log = structlog.get_logger(__name__)
@@ -137,6 +140,29 @@ class SessionStore:
         except StoreUnavailableError as error:
             self._warn_of_failed_touch(error, now)
             return record
+
+    def change_claims(
+        self, key: str, build: Callable[[Mapping[str, object]], Mapping[str, object]]
+    ) -> tuple[SessionRecord, SessionRecord] | None:
+        """Puts what `build` makes of the session's claims in their place, and changes nothing else.
+
+        Returns the record before and after, or None when that makes no difference, or the session has ended. Raises
+        `UnstorableRecordError` for claims that cannot be kept, and what `build` raises.
+        """
+        name = build_session_record_name(key)
+        for _ in range(_MOST_ATTEMPTS):
+            stored, now = self._state.find(name), self._clock()
+            opened = self._open(name, stored) if stored else None
+            if not stored or not opened or not self._is_live(key, opened.record, now):
+                return None
+            before = opened.record
+            after = replace(before, claims=build(before.claims))
+            if after == before:
+                return None
+            sealed = opened.seal_changed(self._key_ring, name, claims=after.claims)
+            if self._state.put_if_current(name, stored.mark, sealed, self._timeouts.remaining(before, now)):
+                return before, after
+        raise StoreUnavailableError(internal_reason="others change the session all the time")
 
     def end(self, session_id: str) -> SessionRecord | None:
         """Ends the session with all its records, and returns what it was if it was there."""

@@ -28,7 +28,7 @@ class _VersionOnly(msgspec.Struct):
 _version_decoder = msgspec.msgpack.Decoder(_VersionOnly)
 
 
-def encode_versioned(record: msgspec.Struct) -> bytes:
+def encode_versioned(record: msgspec.Struct | dict[str, object]) -> bytes:
     """`record` has a field `version`. Raises `UnstorableRecordError`."""
     try:
         return msgspec.msgpack.encode(record)

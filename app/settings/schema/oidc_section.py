@@ -93,7 +93,7 @@ class OidcSettings(StrictModel):
     dpop: Flag = False
     """Bind tokens to a key of ours (RFC 9449)."""
     userinfo: Flag = False
-    """Also call UserInfo at login."""
+    """Also call UserInfo, at login and after each refresh of the user's token."""
     user_id_claim: Annotated[FilledText, AfterValidator(parse_claim_name)] = "sub"
     """The claim that is the user's id."""
     claims: ClaimSettings = ClaimSettings()

@@ -14,6 +14,7 @@ from app.services.oidc_claims import (
     read_text,
     require_user_id,
     select_claims,
+    update_claims,
 )
 
 SELECTION = ClaimSelection(
@@ -63,6 +64,36 @@ def test_a_source_may_be_a_path_or_a_name_that_has_dots() -> None:
 def test_claims_that_are_too_large_end_the_login() -> None:
     with pytest.raises(LoginFailedError):
         select_claims({"name": "x" * 40_000}, SELECTION)
+
+
+KEPT = {"name": "Ann", "email": "a@b", "roles": ["x", "y"], "permissions": ["p"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "changed"),
+    [
+        pytest.param({}, {}, id="nothing"),
+        pytest.param({"name": "Ann B."}, {"name": "Ann B."}, id="one"),
+        pytest.param({"dept": 7, "salary": 1}, {"dept": 7}, id="one-that-was-not-there"),
+        pytest.param({"roles": ["x"]}, {"roles": ["x"]}, id="L27-a-role-is-gone"),
+        pytest.param({"roles": []}, {"roles": []}, id="L27-no-roles"),
+        pytest.param({"roles": None}, {"roles": []}, id="L27-null"),
+        pytest.param({"roles": 7}, {"roles": []}, id="L27-odd"),
+        pytest.param({"roles": "x z"}, {"roles": ["x", "z"]}, id="text"),
+        pytest.param({"groups": ["g"]}, {"roles": ["g"]}, id="of-another-source"),
+        pytest.param({"permissions": []}, {"permissions": []}, id="no-permissions"),
+        pytest.param({"groups.of": ["g"]}, {}, id="no-source"),
+    ],
+)
+def test_what_is_said_anew_replaces_what_was_kept_and_the_rest_stays(
+    said: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    assert update_claims(KEPT, said, SELECTION) == {**KEPT, **changed}
+
+
+def test_claims_that_have_become_too_large_are_refused() -> None:
+    with pytest.raises(LoginFailedError):
+        update_claims(KEPT, {"name": "x" * 40_000}, SELECTION)
 
 
 def test_userinfo_adds_to_the_person_and_not_to_the_authentication() -> None:

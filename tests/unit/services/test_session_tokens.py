@@ -22,8 +22,10 @@ from app.core.routes import Service, ServiceToken, TokenMode
 from app.services import unstored_tokens
 from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
+from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.refresh_failures import REFUSED_TARGET_SECONDS
+from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import NewSession, SessionStore
 from app.services.session_tokens import BACK_OFF_SECONDS, SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
@@ -69,6 +71,7 @@ class World:
         self.sessions = SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock)
         self.tokens = TokenStore(self.state, self.key_ring, clock=self.clock)
         self.outcomes: list[str] = []
+        self.ended_sessions: list[str] = []
         self.scheduled: list[tuple[str, float]] = []
 
     def clock(self) -> float:
@@ -83,14 +86,23 @@ class World:
                 "client_secret": "a-secret-of-some-length",
             }
         )
+        oidc_client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        session_store = SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock)
         return SessionTokens(
-            oidc_client=OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False),
-            session_store=SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock),
+            oidc_client=oidc_client,
+            session_store=session_store,
             token_store=TokenStore(self.state, self.key_ring, clock=self.clock),
             state_store=self.state,
             refresh_ahead_seconds=AHEAD_SECONDS,
             idp_timeout_seconds=10,
+            refreshed_claims=RefreshedClaims(
+                oidc_client=oidc_client,
+                session_store=session_store,
+                selection=ClaimSelection(role_sources=("roles",), permission_sources=(), kept=()),
+                asks_userinfo=False,
+            ),
             count_refresh=self.outcomes.append,
+            count_session_ended=self.ended_sessions.append,
             schedule=lambda key, due_at: self.scheduled.append((key, due_at)),
             clock=self.clock,
             binds_user_tokens=binds_user_tokens,
@@ -360,6 +372,7 @@ def test_t12_a_grant_that_is_over_ends_the_session_once_and_for_all_waiters(worl
         assert {result.result(30) for result in calls} == {"session_expired"}
     assert len(world.refreshes()) == 1
     assert world.outcomes == ["ended"]
+    assert world.ended_sessions == ["refresh_refused"]
     assert world.sessions.find_by_key(key) is None
     assert world.tokens.find(key) is None
 

@@ -4,6 +4,7 @@
 - A refresh token is spent once: the provider here ends the grant and remembers when one comes a second time.
 - What has ended stays ended: no record comes back through a call that finishes late.
 - A provider that fails ends nothing.
+- A session's roles are its own user's, and those that the provider named last (L27).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from app.core.errors import BffError
 from app.core.routes import Service, ServiceToken, TokenMode
 from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
+from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
+from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import NewSession, SessionStore
 from app.services.session_tokens import SessionTokens
 from app.services.state_store import StateStore
@@ -73,13 +76,18 @@ class RememberingIdp(FakeIdp):
     def __init__(self) -> None:
         super().__init__()
         self.users: dict[str, str] = {}
+        self.grants: dict[str, str] = {}
+        """By refresh token, the first one of its grant."""
+        self.roles: dict[str, list[str]] = {}
+        """What was said last of each grant's user."""
         self.spent: set[str] = set()
         self.reused = 0
         self.is_failing = False
 
-    def begin_grant(self, user: str) -> str:
+    def begin_grant(self, user: str, grant: str = "") -> str:
         token = secrets.token_hex(8)
         self.users[token] = user
+        self.grants[token] = grant or token
         return token
 
     def _give_token(self, request: requests.PreparedRequest) -> Answer:
@@ -95,7 +103,10 @@ class RememberingIdp(FakeIdp):
             if user is None:
                 return 400, {}, json.dumps({"error": "invalid_grant"})
             self.spent.add(spent)
-            document["refresh_token"] = self.begin_grant(user)
+            grant = self.grants[spent]
+            document["refresh_token"] = self.begin_grant(user, grant)
+            self.roles[grant] = [user, secrets.token_hex(4)]
+            document["id_token"] = self.sign_id_token(sub=user, roles=self.roles[grant])
         else:
             user = form["subject_token"].partition("|")[0]
         document["access_token"] = f"{user}|{form.get('resource', '')}|{secrets.token_hex(4)}"
@@ -107,7 +118,9 @@ class Known:
     """What the model knows of one session."""
 
     key: str
+    session_id: str
     user: str
+    grant: str
     has_ended: bool = False
 
 
@@ -122,6 +135,7 @@ class TokenMachine(RuleBasedStateMachine):
         self.parts = ExitStack()
         self.now = 1_800_000_000.0
         self.idp = self.parts.enter_context(RememberingIdp().serve())
+        self.idp.clock = self.clock
         self.state = self.open_state()
         self.key_ring = KeyRing([secrets.token_bytes(32)])
         self.session_settings = SessionSettings(idle_timeout_seconds=100_000, absolute_timeout_seconds=1_000_000)
@@ -150,14 +164,23 @@ class TokenMachine(RuleBasedStateMachine):
                 "client_secret": "a-secret-of-some-length",
             }
         )
+        oidc_client = OidcClient(oidc, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        session_store = SessionStore(self.state, self.key_ring, settings=self.session_settings, clock=self.clock)
         return SessionTokens(
-            oidc_client=OidcClient(oidc, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False),
-            session_store=SessionStore(self.state, self.key_ring, settings=self.session_settings, clock=self.clock),
+            oidc_client=oidc_client,
+            session_store=session_store,
             token_store=TokenStore(self.state, self.key_ring, clock=self.clock, local_cache_seconds=2),
             state_store=self.state,
             refresh_ahead_seconds=60,
             idp_timeout_seconds=10,
+            refreshed_claims=RefreshedClaims(
+                oidc_client=oidc_client,
+                session_store=session_store,
+                selection=ClaimSelection(role_sources=("roles",), permission_sources=(), kept=()),
+                asks_userinfo=False,
+            ),
             count_refresh=lambda _outcome: None,
+            count_session_ended=lambda _reason: None,
             clock=self.clock,
         )
 
@@ -171,12 +194,12 @@ class TokenMachine(RuleBasedStateMachine):
         session_id, _ = self.store.create(
             NewSession(user_id=user, subject=user, provider="test", issuer=ISSUER, claims={})
         )
-        known = Known(self.store.session_key(session_id), user)
+        known = Known(self.store.session_key(session_id), session_id, user, self.idp.begin_grant(user))
         tokens = TokenSet(
             access_token=f"{user}||first",
             token_type="Bearer",
             expires_at=self.now + LIFETIME_SECONDS,
-            refresh_token=self.idp.begin_grant(user),
+            refresh_token=known.grant,
             obtained_at=self.now,
         )
         assert self.tokens.save(known.key, tokens, 100_000)
@@ -201,6 +224,19 @@ class TokenMachine(RuleBasedStateMachine):
             self.log_out(session)
             result = asked.result(60)
         assert "|" not in result or result.partition("|")[0] == session.user
+
+    @rule(session=sessions, seconds=st.sampled_from([0.0, 61.0]))
+    def touch_during_a_call(self, session: Known, seconds: float) -> None:
+        self.now += seconds
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self.ask, session, SERVICES[0], 0)
+            self.touch(session)
+            self.judge(session, SERVICES[0], asked.result(60))
+
+    def touch(self, session: Known) -> None:
+        record = self.store.find_by_key(session.key)
+        if record is not None:
+            self.store.touch(session.session_id, record)
 
     @rule(session=sessions)
     def log_out(self, session: Known) -> None:
@@ -242,11 +278,23 @@ class TokenMachine(RuleBasedStateMachine):
             has_tokens = self.tokens.find_stored(session.key) is not None
             assert (is_there, has_tokens) == (not session.has_ended, not session.has_ended)
 
+    @invariant()
+    def roles_are_those_of_the_sessions_user(self) -> None:
+        for session in self.known:
+            record = self.store.find_by_key(session.key)
+            roles = record.claims.get("roles") if record else None
+            assert roles is None or (isinstance(roles, list) and roles[0] == session.user)
+
     def teardown(self) -> None:
         for session in self.known:  # a refresh that nobody waits for ends before its provider goes
             with self.state.lock(f"refresh-{session.key}", 20):
-                pass
+                self.check_roles(session)
         self.parts.close()
+
+    def check_roles(self, session: Known) -> None:
+        record = self.store.find_stored_by_key(session.key)
+        if record is not None:
+            assert record.claims.get("roles") == self.idp.roles.get(session.grant)
 
 
 PROFILE = settings(

@@ -15,8 +15,10 @@ from app.core.routes import Service, ServiceToken, TokenMode
 from app.services.control_http import ControlHttp
 from app.services.dpop_key import BoundToken
 from app.services.key_ring import KeyRing
+from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.own_dpop_key import RECORD_NAME, OwnDpopKey
+from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
 from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
@@ -70,14 +72,22 @@ class World:
             }
         )
         client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        session_store = SessionStore(self.state_store, self.key_ring, settings=SessionSettings(), clock=self.clock)
         session_tokens = SessionTokens(
             oidc_client=client,
-            session_store=SessionStore(self.state_store, self.key_ring, settings=SessionSettings(), clock=self.clock),
+            session_store=session_store,
             token_store=self.token_store,
             state_store=self.state_store,
             refresh_ahead_seconds=refresh_ahead_seconds,
             idp_timeout_seconds=10,
+            refreshed_claims=RefreshedClaims(
+                oidc_client=client,
+                session_store=session_store,
+                selection=ClaimSelection(role_sources=(), permission_sources=(), kept=()),
+                asks_userinfo=False,
+            ),
             count_refresh=lambda _outcome: None,
+            count_session_ended=lambda _reason: None,
             clock=self.clock,
         )
         return TokenProvider(
