@@ -102,12 +102,15 @@ class PathTable(Generic[Value]):
         """Raises ValueError for a malformed path."""
         self._exact: dict[str, tuple[Value, Mapping[str, str]]] = {}
         self._root: _Node[Value] = _Node()
+        values = []
         for path, value in entries:
             parsed = parse_route_path(path)
+            values.append(value)
             if parsed.is_exact():
                 self._exact[path] = (value, _NO_PARAMS)
             else:
                 _insert(self._root, value, parsed)
+        self.values: tuple[Value, ...] = tuple(values)
 
     def find_exact(self, path: str) -> tuple[Value, Mapping[str, str]] | None:
         """As `find`, among the paths without names and tails only."""

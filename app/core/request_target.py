@@ -125,14 +125,14 @@ def check_target_fits_route(target: RequestTarget, match: RouteMatch | None, tab
     if not target.oddities <= allowed:
         raise AmbiguousPathError("The path holds an encoding that is not allowed here.")
     is_own = is_own_path(path)
-    for spelling in _list_other_spellings(path):
+    for spelling in list_other_spellings(path):
         other = table.match(spelling)
         leads_to_another_route = other is not None and (match is None or other.route is not match.route)
         if leads_to_another_route or is_own_path(spelling) != is_own:
             raise AmbiguousPathError("The path leads to different places depending on how it is decoded.")
 
 
-def _list_other_spellings(path: str) -> Iterator[str]:
+def list_other_spellings(path: str) -> Iterator[str]:
     """What other readers may make of the path: decoded once, cut short, or normalised as RFC 3986 §6.2.2.2 says."""
     decoded = _decode_once(path)
     without_parameters = _PARAMETERS.sub("", path)

@@ -1,0 +1,125 @@
+"""Maps a call to a permission: which action on which resource it is (DESIGN §11).
+
+First the route's own `authz_map`, then `endpoint_map` of pdp.yaml, then, if enabled, what can be derived from the
+route; else the call is `unmapped` and refused. Everything is compiled once, at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.core.errors import AmbiguousPathError, UnmappedError
+from app.core.path_table import PathTable, parse_route_path
+from app.core.permissions import Permission
+from app.core.request_target import list_other_spellings
+from app.core.routes import PermissionMapping, Route, RouteMatch
+from app.services.permission_sources import CallValues, CompiledMapping, compile_mapping
+
+_DERIVED_ACTIONS: Mapping[str, str] = {
+    "GET": "read",
+    "HEAD": "read",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "update",
+    "DELETE": "delete",
+}
+
+_MethodMap = Mapping[str, CompiledMapping]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedCall:
+    """What a call means, before its query and body have been looked into. `params` are raw."""
+
+    mapping: CompiledMapping
+    params: Mapping[str, str]
+
+    @property
+    def needs_body(self) -> bool:
+        return self.mapping.needs_body
+
+    def resolve(self, query: str | None, body: object = None) -> Permission:
+        """Returns the permission that is asked for. `body` is the parsed JSON body, where one is needed.
+
+        Raises `BadRequestError` for values that cannot be told to the decision point.
+        """
+        return self.mapping.resolve(CallValues(self.params, query, body))
+
+
+class PathMapper:
+    """One serves all requests of a worker."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        endpoint_map: Mapping[str, Mapping[str, PermissionMapping]],
+        *,
+        is_default_mapping_enabled: bool = False,
+    ) -> None:
+        """Raises ValueError for a mapping that cannot be compiled; the start-up check has told of it before."""
+        self._inline: dict[str, _MethodMap] = {}
+        self._derived: dict[str, _MethodMap] = {}
+        for route in routes:
+            self._inline[route.id] = _compile_methods(route.authz_map)
+            if is_default_mapping_enabled:
+                self._derived[route.id] = _compile_methods(_derive_mappings(route))
+        self._endpoints: PathTable[_MethodMap] = PathTable(
+            (path, _compile_methods(methods)) for path, methods in endpoint_map.items()
+        )
+
+    def map_call(self, match: RouteMatch, method: str, path: str) -> MappedCall:
+        """Returns what a call of `method` to the raw `path` means; `match` is the route it goes to (P17).
+
+        Raises `UnmappedError` when nothing says it, `AmbiguousPathError` when it depends on how the path is decoded.
+        """
+        mapping = self._inline[match.route.id].get(method)
+        if mapping is not None:
+            return MappedCall(mapping, match.params)
+        mapped = self._find_endpoint(method, path)
+        if mapped is not None:
+            return mapped
+        mapping = self._derived.get(match.route.id, {}).get(method)
+        if mapping is None:
+            raise UnmappedError
+        return MappedCall(mapping, match.params)
+
+    def list_actions(self, resource_type: str) -> tuple[str, ...]:
+        """All actions that any mapping knows for a type of resource, sorted."""
+        known = (*self._inline.values(), *self._derived.values(), *self._endpoints.values)
+        return tuple(
+            sorted({m.action for methods in known for m in methods.values() if m.resource_type == resource_type})
+        )
+
+    def _find_endpoint(self, method: str, path: str) -> MappedCall | None:
+        found = self._endpoints.find(path)
+        if "%" in path or ";" in path:
+            self._check_other_spellings(path, found[0] if found else None)
+        mapping = found[0].get(method) if found else None
+        return MappedCall(mapping, found[1]) if found and mapping else None
+
+    def _check_other_spellings(self, path: str, methods: _MethodMap | None) -> None:
+        """As for routes: a second spelling must not mean something else."""
+        for spelling in list_other_spellings(path):
+            other = self._endpoints.find(spelling)
+            if other is not None and other[0] is not methods:
+                raise AmbiguousPathError("What the call means depends on how its path is decoded.")
+
+
+def _compile_methods(mappings: Mapping[str, PermissionMapping]) -> _MethodMap:
+    compiled = {method: compile_mapping(mapping) for method, mapping in mappings.items()}
+    if "GET" in compiled:
+        compiled.setdefault("HEAD", compiled["GET"])
+    return compiled
+
+
+def _derive_mappings(route: Route) -> dict[str, PermissionMapping]:
+    """The route's id as the resource's type, what its last name or `*` caught as its id, and the usual actions."""
+    path = parse_route_path(route.path)
+    names = (*path.names, "path") if path.has_tail else path.names
+    id_from = f"{{{names[-1]}}}" if names else ""
+    return {
+        method: PermissionMapping(route.id, action, id_from, {})
+        for method, action in _DERIVED_ACTIONS.items()
+        if method in route.methods
+    }
