@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -53,8 +52,8 @@ class CallFacts:
     acr: str = ""
     client_address: str = ""
     route_id: str = ""
-    now: float = 0.0
-    """Epoch seconds; told as `time` (RFC 3339, UTC, to the second)."""
+    time: str = ""
+    """RFC 3339."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,7 +123,7 @@ _FACTS: Mapping[str, Callable[[CallFacts], str]] = {
     "acr": lambda facts: facts.acr,
     "client_address": lambda facts: facts.client_address,
     "route_id": lambda facts: facts.route_id,
-    TIME_FACT: lambda facts: datetime.fromtimestamp(facts.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    TIME_FACT: lambda facts: facts.time,
 }
 
 _encoder = msgspec.json.Encoder(order="deterministic")

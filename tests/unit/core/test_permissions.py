@@ -20,7 +20,7 @@ from app.core.permissions import (
 
 ALICE = Identity("alice", "sub-of-alice", "op", "reference", {"roles": ["editor"], "email": "alice@example.com"})
 READ_FORM = Permission("read", Resource("form", "42", {"kind": "public"}))
-FACTS = CallFacts(acr="2", client_address="192.0.2.7", route_id="forms", now=1_700_000_000.9)
+FACTS = CallFacts(acr="2", client_address="192.0.2.7", route_id="forms", time="2023-11-14T22:13:20Z")
 
 
 def build(
@@ -101,7 +101,7 @@ def test_questions_that_differ_anywhere_have_different_keys(
 
 
 def test_what_the_configuration_did_not_name_makes_no_difference() -> None:
-    assert key(build(facts=CallFacts(acr="9", client_address="x", now=5))) == key(build())
+    assert key(build(facts=CallFacts(acr="9", client_address="x", time="now"))) == key(build())
 
 
 def test_true_and_one_are_two_things() -> None:
