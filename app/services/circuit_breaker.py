@@ -19,13 +19,16 @@ class CircuitBreaker:
     """One per service. Every `admit` is followed by exactly one of `succeed`, `fail` and `abandon`, with what it
     returned."""
 
-    def __init__(self, failures: int, reset_seconds: float, monotonic: Callable[[], float]) -> None:
-        """`failures` of 0 switches the breaker off."""
+    def __init__(
+        self, failures: int, reset_seconds: float, monotonic: Callable[[], float], *, min_outcomes: int = 0
+    ) -> None:
+        """`failures` of 0 switches the breaker off; it does not open before it has seen `min_outcomes`."""
         self._failures_to_open = failures
         self._reset_seconds = reset_seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._failures_in_a_row = 0
+        self._outcomes_left = min_outcomes
         self._opened_at: float | None = None
         self._has_trial = False
 
@@ -49,6 +52,8 @@ class CircuitBreaker:
 
     def succeed(self, is_trial: bool) -> None:
         """The backend answered, whatever the status."""
+        if self._outcomes_left > 0:
+            self._outcomes_left -= 1
         if is_trial:
             with self._lock:
                 self._has_trial = False
@@ -67,7 +72,8 @@ class CircuitBreaker:
                 self._opened_at = self._monotonic()
             elif self._opened_at is None:
                 self._failures_in_a_row += 1
-                if self._failures_in_a_row >= self._failures_to_open:
+                self._outcomes_left -= 1
+                if self._failures_in_a_row >= self._failures_to_open and self._outcomes_left <= 0:
                     self._opened_at = self._monotonic()
 
     def abandon(self, is_trial: bool) -> None:

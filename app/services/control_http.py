@@ -68,12 +68,15 @@ class ControlHttp:
         *,
         timeout_seconds: float,
         ca_file: str = "",
+        is_certificate_checked: bool = True,
         max_connections: int = 16,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._session = _build_session(ca_file, max_connections)
+        if not is_certificate_checked:
+            self._session.verify = False
 
     def fetch(
         self,
@@ -83,15 +86,18 @@ class ControlHttp:
         headers: Mapping[str, str] | None = None,
         form: Form | None = None,
         json_body: object = None,
+        json_text: bytes | None = None,
         max_bytes: int = MAX_BODY_BYTES,
         total_seconds: float | None = None,
     ) -> ControlAnswer:
         """Returns the answer whatever its status is; raises `ControlUnreachableError` when there is none.
 
+        A body is one of `form`, `json_body`, and `json_text`, which is JSON already and sent as it is.
+
         `total_seconds` bounds everything from the name look-up to the last byte; the default is the timeout.
         A GET is sent a second time when the connection was lost before an answer; nothing else ever is.
         """
-        sent_headers, body = _build_body(dict(headers or {}), form, json_body)
+        sent_headers, body = _build_body(dict(headers or {}), form, json_body, json_text)
         limit = self._timeout_seconds if total_seconds is None else min(total_seconds, self._timeout_seconds)
         if limit <= 0:
             raise ControlUnreachableError("no time was left for the exchange")
@@ -156,14 +162,17 @@ def _find_system_certificates() -> str | None:
     return places.capath if places.capath and any(Path(places.capath).iterdir()) else None
 
 
-def _build_body(headers: dict[str, str], form: Form | None, json_body: object) -> tuple[dict[str, str], bytes | None]:
+def _build_body(
+    headers: dict[str, str], form: Form | None, json_body: object, json_text: bytes | None
+) -> tuple[dict[str, str], bytes | None]:
     if form is not None:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         return headers, urlencode(form).encode("ascii")
     if json_body is not None:
+        json_text = json.dumps(json_body).encode("utf-8")
+    if json_text is not None:
         headers["Content-Type"] = "application/json"
-        return headers, json.dumps(json_body).encode("utf-8")
-    return headers, None
+    return headers, json_text
 
 
 def _run_bounded(send: Callable[[], ControlAnswer], limit_seconds: float) -> ControlAnswer:

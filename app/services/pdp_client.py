@@ -1,0 +1,130 @@
+"""Asks the policy decision point over AuthZEN 1.0.
+
+An answer in bounded time or `PdpUnavailableError`: attempts are few, waits between them grow, all of them together have
+a limit, and a decision point that fails again and again is left alone for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import TypeVar
+
+from app.core.errors import CircuitOpenError, PdpUnavailableError
+from app.observability import logs
+from app.services.circuit_breaker import CircuitBreaker
+from app.services.control_http import ControlAnswer, ControlHttp, ControlUnreachableError
+from app.services.pdp_answers import Decision, PdpAnswerError, parse_evaluation_answer, parse_evaluations_answer
+from app.services.pdp_credentials import PdpCredentials, PdpCredentialsError
+from app.services.pdp_endpoints import PdpEndpointsFinder
+from app.settings.schema.pdp_file import PdpRetry
+
+Parsed = TypeVar("Parsed")
+
+log = logs.get_logger(__name__)
+
+
+class _AttemptFailedError(Exception):
+    """One attempt brought no decision. `is_worth_another`: the next one might."""
+
+    def __init__(self, reason: str, *, is_worth_another: bool) -> None:
+        super().__init__(reason)
+        self.is_worth_another = is_worth_another
+
+
+class PdpClient:
+    """One instance serves all requests of a worker."""
+
+    def __init__(
+        self,
+        *,
+        http: ControlHttp,
+        endpoints: PdpEndpointsFinder,
+        credentials: PdpCredentials,
+        retry: PdpRetry,
+        breaker: CircuitBreaker,
+        pause: Callable[[float], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`pause` waits that many seconds. One attempt takes at most what `http` was built with."""
+        self._http = http
+        self._endpoints = endpoints
+        self._credentials = credentials
+        self._retry = retry
+        self._breaker = breaker
+        self._pause = pause
+        self._monotonic = monotonic
+
+    def evaluate(self, question: bytes, request_id: str) -> Decision:
+        """Asks one encoded question (`core.permissions.encode_question`); raises `PdpUnavailableError`."""
+        return self._ask(self._endpoints.find().evaluation, question, request_id, parse_evaluation_answer)
+
+    def evaluate_all(self, questions: Sequence[bytes], request_id: str) -> list[Decision]:
+        """Asks several encoded questions at once and returns their decisions in order; raises `PdpUnavailableError`."""
+        body = b'{"evaluations":[' + b",".join(questions) + b"]}"
+        return self._ask(
+            self._endpoints.find().batch,
+            body,
+            request_id,
+            lambda answer: parse_evaluations_answer(answer, len(questions)),
+        )
+
+    def _ask(self, url: str, body: bytes, request_id: str, parse: Callable[[ControlAnswer], Parsed]) -> Parsed:
+        try:
+            is_trial = self._breaker.admit()
+        except CircuitOpenError as error:
+            raise PdpUnavailableError(internal_reason="the decision point failed repeatedly") from error
+        try:
+            answer = self._ask_repeatedly(url, body, request_id)
+        except _AttemptFailedError as error:
+            # Only what says something about the decision point, not what one question brought on itself.
+            (self._breaker.fail if error.is_worth_another else self._breaker.succeed)(is_trial)
+            raise _refuse(str(error)) from error
+        except BaseException:
+            self._breaker.abandon(is_trial)
+            raise
+        self._breaker.succeed(is_trial)
+        try:
+            return parse(answer)
+        except PdpAnswerError as error:
+            raise _refuse(f"the decision point's answer is refused: {error}") from error
+
+    def _ask_repeatedly(self, url: str, body: bytes, request_id: str) -> ControlAnswer:
+        give_up_at = self._monotonic() + self._retry.max_timeout
+        attempt = 0
+        while True:
+            try:
+                return self._attempt(url, body, request_id, give_up_at - self._monotonic())
+            except _AttemptFailedError as error:
+                wait_seconds = self._retry.backoff_factor * 2**attempt
+                is_in_time = self._monotonic() + wait_seconds < give_up_at
+                if not error.is_worth_another or attempt >= self._retry.max_retries or not is_in_time:
+                    raise
+            self._pause(wait_seconds)
+            attempt += 1
+
+    def _attempt(self, url: str, body: bytes, request_id: str, seconds_left: float) -> ControlAnswer:
+        """Sends once, or twice where the credentials had gone stale."""
+        answer = self._send(url, body, request_id, seconds_left)
+        if answer.status == HTTPStatus.UNAUTHORIZED and self._credentials.forget():
+            answer = self._send(url, body, request_id, seconds_left)
+        if answer.status in self._retry.retry_status_codes:
+            raise _AttemptFailedError(f"the decision point answers {answer.status}", is_worth_another=True)
+        if answer.status != HTTPStatus.OK:
+            # 400: it does not like the question; 401 and 403: it does not know us. An operator has to look.
+            raise _AttemptFailedError(f"the decision point answers {answer.status}", is_worth_another=False)
+        return answer
+
+    def _send(self, url: str, body: bytes, request_id: str, seconds_left: float) -> ControlAnswer:
+        try:
+            headers = {**self._credentials.get_headers(), "X-Request-ID": request_id}
+            return self._http.fetch("POST", url, headers=headers, json_text=body, total_seconds=seconds_left)
+        except PdpCredentialsError as error:
+            raise _AttemptFailedError(str(error), is_worth_another=True) from error
+        except ControlUnreachableError as error:
+            raise _AttemptFailedError(f"the decision point: {error}", is_worth_another=True) from error
+
+
+def _refuse(reason: str) -> PdpUnavailableError:
+    log.warning("pdp.unavailable", reason=reason)
+    return PdpUnavailableError(internal_reason=reason)
