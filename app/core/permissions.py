@@ -134,6 +134,11 @@ def encode_question(question: Question) -> bytes:
     return _encoder.encode(question)
 
 
+def encode_properties(properties: Mapping[str, object]) -> bytes:
+    """As in a question."""
+    return _encoder.encode(properties)
+
+
 def build_decision_key(encoded: bytes) -> bytes:
     """What a decision is remembered by: the SHA-256 of the very bytes that are sent."""
     return hashlib.sha256(encoded).digest()
