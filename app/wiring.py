@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from app.gateway.enforcement import Enforcer
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
+from app.services.authorization import Authorization, build_authorization
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.client_registration import ClientRegistration, build_client_registration
@@ -60,6 +62,7 @@ class Services:
     backchannel_logout: BackchannelLogout
     own_sessions: OwnSessions
     token_provider: TokenProvider
+    authorization: Authorization
     upstream_client: UpstreamClient
     policy: GatewayPolicy
     pipeline: Pipeline
@@ -159,6 +162,13 @@ def build_services(
     )
     logout_marks = LogoutMarks(state_store, clock=clock)
     policy = GatewayPolicy.from_settings(settings)
+    authorization = build_authorization(
+        configuration,
+        state_store=state_store,
+        count_decision=metrics.count_decision,
+        clock=clock,
+        monotonic=monotonic,
+    )
     upstream_client = UpstreamClient(configuration.services, monotonic)
     return Services(
         configuration=configuration,
@@ -197,6 +207,7 @@ def build_services(
         ),
         own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,
+        authorization=authorization,
         upstream_client=upstream_client,
         policy=policy,
         pipeline=Pipeline(
@@ -208,6 +219,7 @@ def build_services(
                 kept_claims=configuration.pdp.subject_claims,
                 clock=clock,
             ),
+            enforcer=Enforcer(authorization, clock=clock, monotonic=monotonic),
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),

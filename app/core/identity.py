@@ -20,6 +20,13 @@ class Identity:
     provider: str
     session_reference: str
     claims: Mapping[str, object]
+    claims_version: int = 0
+    """Counts the changes of `claims` during the session."""
+
+    @property
+    def decision_scope(self) -> tuple[str, ...]:
+        """What decisions about this user are remembered within: this session, with its claims as they are now."""
+        return (self.provider, self.user_id, self.session_reference, str(self.claims_version))
 
     @property
     def original_user(self) -> str:

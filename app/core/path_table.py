@@ -195,3 +195,18 @@ def _cross(first: Sequence[str | None], second: Sequence[str | None]) -> bool:
     if any(one is not None and other is not None for one, other in pairs) or ("" in first) != ("" in second):
         return False
     return any(one is None for one, _ in pairs) and any(other is None for _, other in pairs)
+
+
+def share_a_path(first: RoutePath, second: RoutePath) -> bool:
+    """Tells whether any path belongs to both, whichever of them would win it."""
+    for one, other in zip(first.segments, second.segments, strict=False):
+        if one is not None and other is not None and one != other:
+            return False
+        if (one == "") != (other == ""):
+            return False
+    shorter, longer = sorted((first, second), key=lambda path: len(path.segments))
+    return (
+        shorter.has_tail
+        or len(shorter.segments) == len(longer.segments)
+        or (longer.has_tail and len(longer.segments) == len(shorter.segments))
+    )

@@ -35,6 +35,19 @@ class LimitedBody:
         return BodyTooLargeError(f"The request body is larger than the {self._max_bytes} bytes this route takes.")
 
 
+class ReadBody:
+    """A request body that had to be read before it is sent on; the same bytes go on."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = memoryview(content)
+        self.length: int | None = len(content)
+
+    def read(self, max_bytes: int) -> bytes:
+        piece = bytes(self._rest[:max_bytes])
+        self._rest = self._rest[len(piece) :]
+        return piece
+
+
 class AnswerBody:
     """A backend's answer, passed on as it comes."""
 

@@ -38,6 +38,8 @@ class Call:
     identity: Identity | None = None
     presented_token: str | None = field(default=None, repr=False)
     """The caller's own access token, on a bearer route."""
+    decision: str = ""
+    """What the decision point said, or had said before: allow, deny; empty where it was not asked."""
     error_code: str = ""
     upstream_seconds: float | None = None
     bytes_in: int = 0

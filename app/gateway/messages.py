@@ -16,8 +16,9 @@ HeaderLines = list[tuple[str, str]]
 class RequestBody(Protocol):
     """The client's body, read once, never buffered as a whole."""
 
-    length: int | None
-    """Declared length in bytes; None when it comes chunked."""
+    @property
+    def length(self) -> int | None:
+        """Declared length in bytes; None when it comes chunked."""
 
     def read(self, max_bytes: int) -> bytes:
         """Returns 1 to `max_bytes` bytes as soon as some are there, b"" at the end.

@@ -31,7 +31,6 @@ from app.core.errors import (
     NotAuthenticatedError,
     RouteNotFoundError,
     SessionExpiredError,
-    UnmappedError,
 )
 from app.core.headers import (
     HeaderView,
@@ -50,7 +49,8 @@ from app.core.step_up import check_authentication
 from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
-from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
+from app.gateway.enforcement import Enforcer
+from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
 from app.observability import logs
@@ -74,6 +74,7 @@ class Pipeline:
         route_table: RouteTable,
         sessions: SessionStore,
         bearers: BearerAuthenticator,
+        enforcer: Enforcer,
         tokens: TokenProvider,
         upstream: UpstreamClient,
         recorder: CallRecorder,
@@ -84,6 +85,7 @@ class Pipeline:
         self._routes = route_table
         self._sessions = sessions
         self._bearers = bearers
+        self._enforcer = enforcer
         self._tokens = tokens
         self._upstream = upstream
         self._bound_calls = BoundCalls(upstream, clock)
@@ -111,8 +113,8 @@ class Pipeline:
         if call.is_preflight:
             return self._answer_preflight(call, match.route)
         session_id = self._identify(call, match.route)
-        body = self._check_call(call, match.route, session_id)
-        _authorize(match.route)
+        checked_body = self._check_call(call, match.route, session_id)
+        body = self._enforcer.check(call, match, target, checked_body)
         token = self._get_token(call, match.route, session_id)
         headers = self._build_headers(call, match, token)
         upstream = self._open_upstream(call, match, target, headers, body, token)
@@ -258,7 +260,7 @@ class Pipeline:
         match: RouteMatch,
         target: RequestTarget,
         headers: HeaderLines,
-        body: LimitedBody | None,
+        body: RequestBody | None,
         token: AccessToken | None,
     ) -> UpstreamResponse:
         route = match.route
@@ -339,15 +341,6 @@ class Pipeline:
         return build_cors_headers(
             call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
         )
-
-
-# Step 5
-
-
-def _authorize(route: Route) -> None:
-    """Default deny: no decision point can be asked yet, so a route that wants one lets nothing through."""
-    if route.authz != "none":
-        raise UnmappedError
 
 
 def _refuse_own_path(path: str) -> BffError:

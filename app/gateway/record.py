@@ -59,6 +59,7 @@ class CallRecorder:
                 service=service,
                 status=status,
                 code=call.error_code,
+                decision=call.decision,
                 duration_ms=seconds * 1000,
                 upstream_ms=None if call.upstream_seconds is None else call.upstream_seconds * 1000,
                 bytes_in=call.bytes_in,

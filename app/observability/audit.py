@@ -27,6 +27,7 @@ class AuditEvent(StrEnum):
     CLAIMS_CHANGED = "claims.changed"
     ACCESS_REFUSED = "access.refused"
     ACCESS_DENIED = "access.denied"
+    ACCESS_DECIDED = "access.decided"
     CSRF_REFUSED = "csrf.refused"
     RECORD_REFUSED = "record.refused"
     CLIENT_REGISTERED = "client.registered"

@@ -39,6 +39,7 @@ TOKEN_REFRESHES = Metric(
 BACKGROUND_RENEWALS = Metric(
     "bff_background_renewals_total", "counter", "Sessions whose tokens the background took care of.", ("outcome",)
 )
+DECISIONS = Metric("bff_decisions_total", "counter", "Questions whether a user may do something.", ("outcome",))
 ACCESS_RECORDS_DROPPED = Metric(
     "bff_access_records_dropped_total", "counter", "Log lines lost because nobody read stdout."
 )
@@ -55,6 +56,7 @@ ALL_METRICS = (
     SESSIONS_ENDED,
     TOKEN_REFRESHES,
     BACKGROUND_RENEWALS,
+    DECISIONS,
     ACCESS_RECORDS_DROPPED,
     STORE_ERRORS,
     CALLS_IN_PROGRESS,
@@ -103,6 +105,10 @@ class Metrics:
     def count_background_renewal(self, outcome: str) -> None:
         """`outcome`: done, dropped (nothing to renew any more) or failed (tried again later)."""
         self._cells.add(BACKGROUND_RENEWALS, (outcome,))
+
+    def count_decision(self, outcome: str) -> None:
+        """`outcome`: allowed, denied, failed (no answer) or remembered (not asked anew)."""
+        self._cells.add(DECISIONS, (outcome,))
 
     def count_access_record_dropped(self) -> None:
         self._cells.add(ACCESS_RECORDS_DROPPED)

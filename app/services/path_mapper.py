@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from app.core.errors import AmbiguousPathError, UnmappedError
 from app.core.path_table import PathTable, parse_route_path
+from app.core.permission_sources import CallValues, CompiledMapping, compile_mapping
 from app.core.permissions import Permission
 from app.core.request_target import list_other_spellings
 from app.core.routes import PermissionMapping, Route, RouteMatch
-from app.services.permission_sources import CallValues, CompiledMapping, compile_mapping
 
 _DERIVED_ACTIONS: Mapping[str, str] = {
     "GET": "read",

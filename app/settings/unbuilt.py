@@ -40,11 +40,6 @@ UNBUILT = (
     # files of our own
     Unbuilt(SETTINGS, "frontends", *NOTHING),
     # authorization
-    Unbuilt(SETTINGS, "authz.default", *only("none")),
-    Unbuilt(SETTINGS, "authz.validation_strict", *only(True)),
-    Unbuilt(SETTINGS, "authz.default_mapping_enabled", *only(False)),
-    Unbuilt(ROUTES, "routes[].authz", *only(None, "none")),
-    Unbuilt(ROUTES, "routes[].authz_map", *NOTHING),
     Unbuilt(ROUTES, "forward_auth[].authz", *only(None, "none")),
     # the data plane
     Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from app.core.errors import StoreUnavailableError, UnmappedError
-from app.gateway.pipeline import _authorize
+from app.core.errors import StoreUnavailableError
 from tests.integration.login_world import World, world
 
 __all__ = ["world"]
@@ -15,13 +12,6 @@ __all__ = ["world"]
 pytestmark = pytest.mark.live
 
 SECRET = "eyJhbGciOiJub25lIn0.secret.secret"
-
-
-def test_a_route_that_wants_a_decision_lets_nothing_through_without_a_decision_point(world: World) -> None:
-    [route, *_] = world.build().extensions["bff"].configuration.route_table.routes
-    _authorize(route)
-    with pytest.raises(UnmappedError):
-        _authorize(replace(route, authz="pdp"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from app.settings.checks.deployment import check_deployment, warn_of_deployment
 from app.settings.checks.draft import Draft
 from app.settings.checks.forward_auth_entries import check_forward_auth, warn_of_forward_auth
 from app.settings.checks.named_files import check_named_files
+from app.settings.checks.permissions import check_permissions, warn_of_permissions
 from app.settings.checks.route_entries import check_routes, warn_of_routes
 from app.settings.checks.services import check_services, warn_of_services
 from app.settings.checks.times import check_times, warn_of_times
@@ -23,6 +24,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     check_named_files,
     check_services,
     check_routes,
+    check_permissions,
     check_bearer_tokens,
     check_forward_auth,
 )
@@ -33,6 +35,7 @@ WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
     warn_of_times,
     warn_of_services,
     warn_of_routes,
+    warn_of_permissions,
     warn_of_bearer_tokens,
     warn_of_forward_auth,
 )

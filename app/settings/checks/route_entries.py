@@ -87,16 +87,10 @@ def _check_anonymous(draft: Draft, index: int, route: RouteEntry) -> Iterator[Fi
 
 
 def _check_mapping(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:
-    names = [] if draft.findings.has(ROUTES, ("routes", index, "path")) else _list_names(route)
-    for method, mapping in route.authz_map.items():
-        at = ("routes", index, "authz_map", method)
+    for method in route.authz_map:
         if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
-            yield draft.in_routes(*at, wanted=f"one of the route's methods: {', '.join(route.methods)}")
-        if not names:
-            continue
-        unknown = [name for name in find_placeholders(mapping.id_from) if name not in names]
-        if unknown:
-            yield draft.in_routes(*at, "id_from", wanted=_tell_names(unknown[0], names))
+            wanted = f"one of the route's methods: {', '.join(route.methods)}"
+            yield draft.in_routes("routes", index, "authz_map", method, wanted=wanted)
 
 
 def _check_step_up(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:

@@ -123,6 +123,8 @@ class PdpFile(StrictModel):
     """How long decisions are remembered."""
     circuit_breaker: PdpBreaker = PdpBreaker()
     """When a failing decision point is left alone."""
+    max_batch: Annotated[Amount, Le(1000)] = 50
+    """Questions sent at once at most; more are sent in several batches."""
     subject_type: FilledText = "user"
     """The type of the subject in every question."""
     subject_claims: ClaimNames = ()

@@ -114,9 +114,10 @@ class MappingEntry(StrictModel):
     action: FilledText
     """The action's name."""
     id_from: Text = ""
-    """Where the resource's id is taken from: a template of `{path}` and `{name}`; empty: `*`."""
+    """Where the resource's id is taken from: text with `{name}` or `{path}` of the path, `?name` of the query,
+    `$.field` of the JSON body; empty: `*`."""
     props: Mapping[str, Text] = {}
-    """Resource properties by name: `{name}` from the path, `$.field` from the body."""
+    """Resource properties by name, taken from the same places; what a call does not have is left out."""
 
 
 class RouteEntry(StrictModel):

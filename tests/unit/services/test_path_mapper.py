@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from app.core.errors import AmbiguousPathError, BadRequestError, UnmappedError
+from app.core.permission_sources import parse_source
 from app.core.permissions import Permission, Resource
 from app.core.request_target import parse_request_target
 from app.core.routes import PermissionMapping, Route, RouteTable
 from app.services.path_mapper import MappedCall, PathMapper
-from app.services.permission_sources import parse_source
 from tests.unit.core.builders import build_route
 
 

@@ -14,13 +14,8 @@ MAPPING = {"GET": {"resource": "form", "action": "read"}}
 TABLE: list[tuple[str, str, object]] = [
     ("settings", "limits.per_address", "100/minute"),
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
-    ("settings", "authz.default", "pdp"),
-    ("settings", "authz.validation_strict", False),
-    ("settings", "authz.default_mapping_enabled", True),
     ("settings", "admin.token_file", "/dev/null"),
     ("routes", "routes[0].rate_limit", "10/minute"),
-    ("routes", "routes[0].authz", "pdp"),
-    ("routes", "routes[0].authz_map", MAPPING),
     ("routes", "routes[0].websocket", True),
     ("routes", "forward_auth[0].authz", "pdp"),
     ("routes", "services.crud.base_urls", ["http://a", "http://b"]),

@@ -1,0 +1,112 @@
+"""Step 5: what the call means, and whether the decision point allows it (DESIGN §11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from app.core.errors import AccessDeniedError, BodyTooLargeError, InsufficientUserAuthenticationError
+from app.core.json_body import MAX_JSON_BODY_BYTES, check_json_headers, parse_json_body
+from app.core.permissions import TIME_FACT, CallFacts, Permission, build_question
+from app.core.request_target import RequestTarget
+from app.core.routes import RouteMatch
+from app.gateway.bodies import LimitedBody, ReadBody
+from app.gateway.call import Call
+from app.gateway.messages import RequestBody
+from app.observability import audit
+from app.services.authorization import Authorization
+
+
+class Enforcer:
+    """One instance serves all calls of a worker."""
+
+    def __init__(
+        self, authorization: Authorization, *, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        """Unless it is enabled, every call passes (`pdp.enabled: false`)."""
+        self._mapper = authorization.mapper
+        self._authorizer = authorization.authorizer
+        self._policy = authorization.policy
+        self._is_enabled = authorization.is_enabled
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def check(
+        self, call: Call, match: RouteMatch, target: RequestTarget, body: LimitedBody | None
+    ) -> RequestBody | None:
+        """Returns the body to send on, which is another object where it had to be read here.
+
+        Raises `UnmappedError`, `AccessDeniedError`, `InsufficientUserAuthenticationError`, `PdpUnavailableError`, and,
+        for what the question needs from the call, `BadRequestError`, `AmbiguousPathError` and `BodyTooLargeError`.
+        """
+        if match.route.authz == "none" or not self._is_enabled:
+            return body
+        mapped = self._mapper.map_call(match, call.request.method, target.path)
+        if not mapped.needs_body:
+            self._decide(call, mapped.resolve(target.query))
+            return body
+        content = _read_json(call, body) if body is not None else None
+        self._decide(call, mapped.resolve(target.query, parse_json_body(content) if content is not None else None))
+        return ReadBody(content) if content is not None else None
+
+    def _decide(self, call: Call, permission: Permission) -> None:
+        if call.identity is None:
+            raise AccessDeniedError(internal_reason="nobody is known on a route that asks the decision point")
+        question = build_question(self._policy, call.identity, permission, self._gather_facts(call))
+        asked_at = self._monotonic()
+        decided = self._authorizer.decide(question, call.identity.decision_scope, call.request_id)
+        decision = decided.decision
+        call.decision = _name_decision(decision.is_allowed, is_remembered=decided.is_remembered)
+        if not decided.is_remembered:
+            audit.record(
+                "access.decided",
+                user_id=call.identity.user_id,
+                session=call.identity.session_reference or None,
+                route_id=call.route.id if call.route else "",
+                method=call.request.method,
+                action=permission.action,
+                resource_type=permission.resource.type,
+                resource_id=permission.resource.id,
+                decision="allow" if decision.is_allowed else "deny",
+                reason=decision.reason,
+                duration_ms=round((self._monotonic() - asked_at) * 1000, 3),
+            )
+        if decision.is_allowed:
+            return
+        acr = call.session.acr if call.session else ""
+        if decision.acr_values and acr not in decision.acr_values:  # else the same login would be asked for again
+            raise InsufficientUserAuthenticationError(acr_values=decision.acr_values)
+        raise AccessDeniedError(members={"reason": decision.reason} if decision.reason else None)
+
+    def _gather_facts(self, call: Call) -> CallFacts:
+        if not self._policy.context_facts:
+            return _NO_FACTS
+        return CallFacts(
+            acr=call.session.acr if call.session else "",
+            client_address=call.client_address,
+            route_id=call.route.id if call.route else "",
+            time=self._tell_time() if TIME_FACT in self._policy.context_facts else "",
+        )
+
+    def _tell_time(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_NO_FACTS = CallFacts()
+
+
+def _read_json(call: Call, body: LimitedBody) -> bytes:
+    check_json_headers(call.headers.get("content-type"), call.headers.get("content-encoding"))
+    content = bytearray()
+    while piece := body.read(MAX_JSON_BODY_BYTES + 1 - len(content)):
+        content += piece
+        if len(content) > MAX_JSON_BODY_BYTES:
+            raise BodyTooLargeError(
+                f"The request body is larger than the {MAX_JSON_BODY_BYTES} bytes that are read for a permission."
+            )
+    return bytes(content)
+
+
+def _name_decision(is_allowed: bool, *, is_remembered: bool) -> str:
+    word = "allow" if is_allowed else "deny"
+    return f"{word} (remembered)" if is_remembered else word

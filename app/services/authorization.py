@@ -1,0 +1,121 @@
+"""Everything that takes part in a decision, built once from `routes.yaml`, `pdp.yaml` and the settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from app.core.permissions import QuestionPolicy
+from app.core.routes import PermissionMapping
+from app.services.authorizer import Authorizer
+from app.services.circuit_breaker import CircuitBreaker
+from app.services.control_http import ControlHttp
+from app.services.decision_cache import DecisionCache
+from app.services.decision_epoch import DecisionEpoch
+from app.services.path_mapper import PathMapper
+from app.services.pdp_client import PdpClient
+from app.services.pdp_credentials import build_pdp_credentials
+from app.services.pdp_endpoints import PdpEndpointsFinder
+from app.services.state_store import StateStore
+from app.settings import Configuration
+from app.settings.schema.pdp_file import PdpFile
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What asks and answers whether somebody may do something."""
+
+    is_enabled: bool
+    """`pdp.enabled`: false lets every call pass that has passed the other steps."""
+    policy: QuestionPolicy
+    mapper: PathMapper
+    client: PdpClient
+    endpoints: PdpEndpointsFinder
+    authorizer: Authorizer
+    epoch: DecisionEpoch
+
+
+def build_authorization(
+    configuration: Configuration,
+    *,
+    state_store: StateStore,
+    count_decision: Callable[[str], None],
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> Authorization:
+    """Calls no other machine. `count_decision` is told how each question was answered (see `Authorizer`)."""
+    settings, pdp = configuration.settings, configuration.pdp
+    http = _build_http(pdp)
+    endpoints = PdpEndpointsFinder(pdp.connection.base_url, pdp.endpoints, http=http, monotonic=monotonic)
+    client = _build_client(pdp, http, endpoints, monotonic)
+    epoch = DecisionEpoch(state_store, local_cache_seconds=settings.session.local_cache_seconds, clock=clock)
+    return Authorization(
+        is_enabled=settings.pdp.enabled,
+        policy=QuestionPolicy(pdp.subject_type, pdp.subject_claims, pdp.context),
+        mapper=PathMapper(
+            configuration.route_table.routes,
+            _convert_endpoint_map(pdp),
+            is_default_mapping_enabled=settings.authz.default_mapping_enabled,
+        ),
+        client=client,
+        endpoints=endpoints,
+        authorizer=Authorizer(
+            client,
+            cache=_build_cache(pdp, monotonic),
+            get_epoch=epoch.get,
+            max_batch=pdp.max_batch,
+            count=count_decision,
+        ),
+        epoch=epoch,
+    )
+
+
+def _build_http(pdp: PdpFile) -> ControlHttp:
+    return ControlHttp(
+        timeout_seconds=pdp.connection.timeout,
+        ca_file=pdp.connection.ca_file,
+        is_certificate_checked=pdp.connection.verify_ssl,
+        max_connections=64,
+    )
+
+
+def _build_client(
+    pdp: PdpFile, http: ControlHttp, endpoints: PdpEndpointsFinder, monotonic: Callable[[], float]
+) -> PdpClient:
+    breaker = pdp.circuit_breaker
+    return PdpClient(
+        http=http,
+        endpoints=endpoints,
+        credentials=build_pdp_credentials(pdp.connection, http, monotonic),
+        retry=pdp.retry,
+        breaker=CircuitBreaker(
+            breaker.failure_threshold if breaker.enabled else 0,
+            breaker.reset_timeout,
+            monotonic,
+            min_outcomes=breaker.min_requests,
+        ),
+        pause=time.sleep,
+        monotonic=monotonic,
+    )
+
+
+def _build_cache(pdp: PdpFile, monotonic: Callable[[], float]) -> DecisionCache | None:
+    if not pdp.cache.enabled:
+        return None
+    return DecisionCache(
+        ttl_allow_seconds=pdp.cache.ttl_allow,
+        ttl_deny_seconds=pdp.cache.ttl_deny,
+        max_size=pdp.cache.max_size,
+        monotonic=monotonic,
+    )
+
+
+def _convert_endpoint_map(pdp: PdpFile) -> dict[str, Mapping[str, PermissionMapping]]:
+    return {
+        path: {
+            method: PermissionMapping(entry.resource, entry.action, entry.id_from, entry.props)
+            for method, entry in methods.items()
+        }
+        for path, methods in pdp.endpoint_map.items()
+    }

@@ -1,0 +1,262 @@
+"""Routes with `authz: pdp`, over HTTP: what is asked, what passes, and what is never passed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.core.cross_site import build_csrf_token
+from tests.support.authzen_pdp import AuthzenPdp
+from tests.support.bff import start_bff
+from tests.support.gateway import Answer, Gateway, echo, put_session
+from tests.support.processes import wait_until
+from tests.support.raw_backend import RawBackend, find_closed_port
+from tests.support.real_op import BASIC_CLIENT
+
+pytestmark = pytest.mark.live
+
+MAPPED: dict[str, Any] = {
+    "GET": {"resource": "form", "action": "read", "id_from": "{path}"},
+    "PUT": {"resource": "form", "action": "update", "id_from": "{path}", "props": {"kind": "$.kind", "v": "?v"}},
+    "OPTIONS": {"resource": "form", "action": "describe"},
+}
+ROUTES: list[dict[str, Any]] = [
+    {
+        "path": "/api/forms/*",
+        "upstream_path": "/v1/{path}",
+        "id": "forms",
+        "authz": "pdp",
+        "authz_map": MAPPED,
+        "methods": ["GET", "PUT", "OPTIONS", "DELETE"],
+    },
+    {"path": "/api/listed/{id}", "upstream_path": "/listed/{id}", "authz": "pdp", "methods": ["GET"]},
+    {
+        "path": "/api/stream",
+        "upstream_path": "/stream",
+        "authz": "pdp",
+        "streaming": True,
+        "methods": ["GET"],
+        "authz_map": {"GET": {"resource": "feed", "action": "follow"}},
+    },
+    {"path": "/api/free/*", "upstream_path": "/v1/{path}", "authz": "none"},
+]
+PDP = {
+    "subject_claims": ["name"],
+    "context": ["route_id", "client_address"],
+    "endpoint_map": {"/api/listed/{id}": {"GET": {"resource": "listed", "action": "read", "id_from": "{id}"}}},
+    "cache": {"ttl_allow": 300, "ttl_deny": 300},
+}
+
+
+class World:
+    """A BFF with one worker between a decision point and a backend that both remember."""
+
+    def __init__(self, gateway: Gateway, pdp: AuthzenPdp) -> None:
+        self.gateway = gateway
+        self.pdp = pdp
+
+    def call(self, method: str, target: str, *lines: str, body: bytes = b"") -> Answer:
+        return self.gateway.call(method, target, *lines, body=body)
+
+    def put_json(self, target: str, body: bytes, content_type: str = "application/json") -> Answer:
+        return self.call("PUT", target, f"Content-Type: {content_type}", body=body)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with RawBackend(echo) as backend, AuthzenPdp() as pdp:
+        directory = tmp_path_factory.mktemp("bff")
+        (directory / "config").mkdir(parents=True)
+        document = {"connection": {"base_url": pdp.url, "timeout": 1}, "retry": {"max_retries": 0}, **PDP}
+        (directory / "config" / "pdp.yaml").write_text(json.dumps(document))
+        bff = start_bff(
+            directory,
+            issuer=f"http://127.0.0.1:{find_closed_port()}",
+            client=BASIC_CLIENT,
+            backend_url=backend.url,
+            workers=1,
+            settings={"authz": {"validation_strict": False}},
+            routes={
+                "services": {"recorder": {"base_url": backend.url, "token": {"mode": "none"}}},
+                "routes": [{"target_service": "recorder", "auth": "session", **route} for route in ROUTES],
+            },
+        )
+        try:
+            sessions, session_id = put_session(bff)
+            yield World(Gateway(bff, backend, session_id, sessions), pdp)
+        finally:
+            bff.stop()
+
+
+@pytest.fixture
+def world(started: World) -> World:
+    """Each test has a session of its own, so that no decision of another one is remembered."""
+    started.gateway.sessions, started.gateway.session_id = put_session(started.gateway.bff)
+    started.gateway.take_requests()
+    started.pdp.questions.clear()
+    started.pdp.answer = None
+    started.pdp.decide, started.pdp.explain = lambda _: True, lambda _: None
+    return started
+
+
+def test_the_question_is_built_from_the_route_the_session_and_what_the_configuration_names(world: World) -> None:
+    assert world.call("GET", "/api/forms/a%20b?x=1", "X-Correlation-ID: call-7").status == 200
+    [question] = world.pdp.questions
+    assert question == {
+        "subject": {"type": "user", "id": "alice", "properties": {"name": "Alice Ä"}},
+        "action": {"name": "read"},
+        "resource": {"type": "form", "id": "a b"},
+        "context": {"route_id": "forms", "client_address": "127.0.0.1"},
+    }
+    assert world.pdp.evaluations()[-1].headers["x-request-id"] == "call-7"
+    assert world.gateway.take_requests()[0].request_line == b"GET /v1/a%20b?x=1 HTTP/1.1"
+
+
+def test_a_decision_is_remembered_and_the_call_still_passes(world: World) -> None:
+    for _ in range(5):
+        assert world.call("GET", "/api/forms/42").status == 200
+    assert len(world.pdp.questions) == 1
+    assert len(world.gateway.take_requests()) == 5
+
+
+def test_a_refusal_tells_the_user_why_and_nothing_else(world: World) -> None:
+    world.pdp.decide = lambda _: False
+    world.pdp.explain = lambda _: {"reason_user": {"en": "Only its owner may."}, "reason_admin": "policy-17 row 3"}
+    answer = world.call("GET", "/api/forms/42")
+    problem = json.loads(answer.body)
+    assert (answer.status, answer.code, problem["reason"]) == (403, "access_denied", "Only its owner may.")
+    assert b"policy-17" not in answer.body
+    assert world.gateway.take_requests() == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((500, "text/plain", b""), id="D1-500"),
+        pytest.param((200, "text/html", b"<html>"), id="D1-html"),
+        pytest.param((200, "application/json", b'{"decision": "true"}'), id="D1-text"),
+        pytest.param((200, "application/json", b"{}"), id="D1-missing"),
+        pytest.param((401, "application/json", b'{"decision": true}'), id="D1-401"),
+    ],
+)
+def test_without_a_decision_nothing_passes(world: World, answer: tuple[int, str, bytes]) -> None:
+    world.pdp.answer = answer
+    refused = world.call("GET", "/api/forms/42")
+    assert (refused.status, refused.code) == (503, "pdp_unavailable")
+    assert world.gateway.take_requests() == []
+    world.pdp.answer = None
+    assert world.call("GET", "/api/forms/42").status == 200  # D5: errors are not remembered
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+def test_d7_no_method_goes_past_the_decision_point(world: World, method: str) -> None:
+    world.pdp.decide = lambda _: False
+    assert world.call(method, "/api/forms/42").status == 403
+    assert [question["action"]["name"] for question in world.pdp.questions] == [
+        {"HEAD": "read", "OPTIONS": "describe"}[method]
+    ]
+    assert world.gateway.take_requests() == []
+
+
+def test_d7_a_stream_is_decided_before_it_opens(world: World) -> None:
+    world.pdp.decide = lambda _: False
+    assert world.call("GET", "/api/stream").status == 403
+    assert world.gateway.take_requests() == []
+
+
+def test_d8_what_nobody_mapped_is_refused(world: World) -> None:
+    refused = world.call("DELETE", "/api/forms/42")
+    assert (refused.status, refused.code) == (403, "unmapped")
+    assert (world.pdp.questions, world.gateway.take_requests()) == ([], [])
+
+
+def test_the_endpoint_map_serves_routes_without_a_map_of_their_own(world: World) -> None:
+    assert world.call("GET", "/api/listed/7").status == 200
+    assert world.pdp.questions[0]["resource"] == {"type": "listed", "id": "7"}
+
+
+def test_a_route_that_asks_nobody_asks_nobody(world: World) -> None:
+    world.pdp.decide = lambda _: False
+    assert world.call("GET", "/api/free/x").status == 200
+    assert world.pdp.questions == []
+
+
+def test_what_the_question_needs_of_the_body_is_read_and_the_same_bytes_go_on(world: World) -> None:
+    body = b'{ "kind":"public" , "title": "\xc3\x84" }'
+    assert world.put_json("/api/forms/42?v=1%202", body).status == 200
+    assert world.pdp.questions[0]["resource"]["properties"] == {"kind": "public", "v": "1 2"}
+    assert world.gateway.take_requests()[0].body == body
+
+
+def test_a_chunked_body_is_read_too(world: World) -> None:
+    head = [
+        "PUT /api/forms/42 HTTP/1.1",
+        f"Host: {world.gateway.host}",
+        f"Cookie: {world.gateway.cookie}",
+        f"X-CSRF-Token: {build_csrf_token(world.gateway.session_id)}",
+        "Content-Type: application/json",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+    ]
+    body = b'5\r\n{"kin\r\nc\r\nd": "draft"}\r\n0\r\n\r\n'
+    assert world.gateway.send("\r\n".join([*head, "", ""]).encode() + body).status == 200
+    assert world.pdp.questions[0]["resource"]["properties"] == {"kind": "draft"}
+    assert world.gateway.take_requests()[0].body == b'{"kind": "draft"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        pytest.param(b"kind=public", "application/x-www-form-urlencoded", 400, id="form"),
+        pytest.param(b"{", "application/json", 400, id="not-json"),
+        pytest.param(b'{"kind": "public", "kind": "secret"}', "application/json", 400, id="D6-name-twice"),
+        pytest.param(b'{"kind": {"a": 1}}', "application/json", 400, id="wrong-type"),
+        pytest.param(b"[" * 10_000 + b"]" * 10_000, "application/json", 400, id="nested"),
+        pytest.param(b'{"kind": "\xff"}', "application/json", 400, id="bad-utf8"),
+        pytest.param(b'{"x": "' + b"x" * 1_100_000 + b'"}', "application/json", 413, id="large"),
+    ],
+)
+def test_a_body_that_cannot_be_judged_goes_nowhere(world: World, body: bytes, content_type: str, status: int) -> None:
+    assert world.put_json("/api/forms/42", body, content_type).status == status
+    assert (world.pdp.questions, world.gateway.take_requests()) == ([], [])
+
+
+def test_a_compressed_body_cannot_be_judged(world: World) -> None:
+    refused = world.call("PUT", "/api/forms/42", "Content-Type: application/json", "Content-Encoding: gzip", body=b"{}")
+    assert (refused.status, world.gateway.take_requests()) == (400, [])
+
+
+def test_a_decision_that_asks_for_a_stronger_login_becomes_a_step_up(world: World) -> None:
+    world.pdp.decide, world.pdp.explain = lambda _: False, lambda _: {"acr_values": "gold"}
+    answer = world.call("GET", "/api/forms/42")
+    assert (answer.status, answer.code) == (401, "insufficient_user_authentication")
+    assert 'acr_values="gold"' in (answer.get("WWW-Authenticate") or "")
+    assert "acr_values=gold" in json.loads(answer.body)["login_url"]
+
+
+def test_d4_a_remembered_permission_is_gone_with_its_session(world: World) -> None:
+    assert world.call("GET", "/api/forms/42").status == 200
+    old_cookie = world.gateway.session_id
+    world.gateway.sessions.end(old_cookie)
+    assert world.call("GET", "/api/forms/42").status == 401
+    world.gateway.sessions, world.gateway.session_id = put_session(world.gateway.bff)
+    world.pdp.decide = lambda _: False
+    assert world.call("GET", "/api/forms/42").status == 403
+
+
+def test_every_fresh_decision_is_in_the_audit_trail_and_a_remembered_one_in_the_access_line(world: World) -> None:
+    log = world.gateway.bff.directory / "logs" / "bff.log"
+    seen = len(log.read_text("utf-8"))
+    for _ in range(2):
+        world.call("GET", "/api/forms/audited")
+    last = world.call("GET", "/api/free/x").get("X-Correlation-ID") or "?"
+    wait_until(lambda: last in log.read_text("utf-8")[seen:], timeout_seconds=10, what="the last access line")
+    lines = [json.loads(line) for line in log.read_text("utf-8")[seen:].splitlines() if line.startswith("{")]
+    [decided] = [line for line in lines if line.get("event") == "access.decided"]
+    assert (decided["user_id"], decided["action"], decided["resource_id"]) == ("alice", "read", "audited")
+    assert (decided["decision"], decided["route_id"]) == ("allow", "forms")
+    accesses = [line["decision"] for line in lines if line.get("log") == "access" and line["route_id"] == "forms"]
+    assert accesses == ["allow", "allow (remembered)"]
