@@ -74,6 +74,7 @@ def test_a_problem_is_said_once_and_again_when_it_is_another(
     problems = [line["problem"] for line in captured.of("event") if line["event"] == "client_registration.problem"]
     assert problems == ["provider_unavailable", "metadata_refused"]
     assert len(world.calls) == 3, "the provider's policy may have changed meanwhile"
+    assert [line["problem"] for line in captured.of("audit")] == ["metadata_refused"]
 
 
 def test_with_a_client_it_asks_nobody_until_something_changes(world: World, worker: Worker) -> None:
@@ -108,6 +109,10 @@ def test_a_client_that_is_known_is_kept_while_the_record_cannot_be_read(world: W
     worker.registration.follow()
     assert worker.registration.get_client_id() == "c-1"
     assert worker.registration.check() == "attention"
+
+    world.path.unlink()
+    worker.registration.follow()
+    assert worker.registration.get_client_id() == "c-1"
 
 
 def test_while_another_process_is_at_it_a_worker_comes_back_soon(world: World, worker: Worker) -> None:
