@@ -15,6 +15,9 @@ from tests.support.redis_servers import RedisServer, running_redis
 
 pytestmark = pytest.mark.live
 
+LOCAL_CACHE_SECONDS = 2
+"""What the settings say when they say nothing."""
+
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
@@ -150,3 +153,58 @@ def test_o1_a_primary_that_was_demoted_is_503_and_heals(farm: Farm, redis: Redis
         redis.command("REPLICAOF", "NO", "ONE")
     wait_until_both_serve(farm, browser)
     assert farm.log_in().is_logged_in()
+
+
+def test_both_redis_and_the_provider_down_log_nobody_out(farm: Farm, redis: RedisServer) -> None:
+    browser = farm.log_in("mallory")
+    redis.pause()
+    farm.op.fail("/token", status=500)
+    try:
+        wait_until(
+            lambda: farm.call(farm.first, browser, "/api/profile/whoami").status_code == 503,
+            timeout_seconds=20,
+            what="the copies to be spent",
+        )
+        refused = farm.call(farm.first, browser, "/api/profile/whoami")
+        assert (refused.status_code, refused.headers["X-BFF-Error"]) == (503, "store_unavailable")
+        assert "Set-Cookie" not in refused.headers
+        assert farm.open_browser().navigate("/auth/login", site="none").status_code == 503
+        assert farm.open_browser().get("/health/live").status_code == 200
+    finally:
+        redis.resume()
+    wait_until(  # the token is still good, whatever the provider does
+        lambda: all(farm.call(each, browser, "/api/profile/whoami").status_code == 200 for each in farm.instances),
+        timeout_seconds=20,
+        what="calls to be answered again",
+    )
+    farm.op.clear_faults()
+    wait_until_both_serve(farm, browser)
+    assert farm.log_in("mallory").is_logged_in()
+
+
+def count_deaf_workers(farm: Farm) -> int:
+    """Those that have said that they hear of no changes, and not yet that they do again."""
+    log = farm.read_logs()
+    return log.count("store.changes_not_heard") - log.count("store.changes_heard_again")
+
+
+def test_a_session_that_ended_is_served_no_longer_than_copies_last_when_no_word_of_it_comes(
+    farm: Farm, redis: RedisServer
+) -> None:
+    wait_until(lambda: count_deaf_workers(farm) == 0, timeout_seconds=20, what="word of changes to be heard")
+    redis.command("ACL", "SETUSER", "default", "-subscribe")
+    try:
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        wait_until(lambda: count_deaf_workers(farm) == 4, timeout_seconds=20, what="each worker to hear nothing")
+        browser = farm.log_in("niaj")
+        cookies = browser.http.cookies.copy()
+        for _ in range(10):  # each worker of the other instance has a copy
+            assert farm.call(farm.second, browser, "/api/profile/whoami").status_code == 200
+        browser.log_out()
+        over_at = time.monotonic() + LOCAL_CACHE_SECONDS
+        browser.http.cookies.update(cookies)
+        wait_until(lambda: time.monotonic() >= over_at, timeout_seconds=20, what="the copies to be over")
+        assert {farm.call(farm.second, browser, "/api/profile/whoami").status_code for _ in range(10)} == {401}
+    finally:
+        redis.command("ACL", "SETUSER", "default", "+subscribe")
+    wait_until(lambda: count_deaf_workers(farm) == 0, timeout_seconds=20, what="word of changes to be heard again")

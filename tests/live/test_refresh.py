@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from app.services.key_ring import KeyRing, build_default_key_file
 from app.services.session_store import build_session_key
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_store import TokenStore
+from tests.live.test_aborted_calls import build_request
 from tests.support.bff import Bff, Stack, start_bff
 from tests.support.browser_client import CALL_HEADERS, BrowserClient
 from tests.support.processes import free_port, wait_until
@@ -99,6 +101,26 @@ def test_t8_calls_of_two_instances_at_the_moment_of_expiry_make_one_refresh(stac
     assert {answer.status_code for answer in answers} == {200}
     assert count_refreshes(stack) - before == 1
     assert browser.is_logged_in()
+
+
+def test_t9_a_browser_that_goes_away_in_the_middle_of_a_refresh_loses_nothing(stack: Stack) -> None:
+    browser = stack.log_in("alice")
+    let_expire(stack.bff, browser)
+    tokens, key = open_tokens(stack.bff), get_session_key(browser)
+    expired = tokens.find(key)
+    before, seen = count_refreshes(stack), len(stack.op.events("request"))
+    stack.op.fail("/token", delay_ms=1000)
+    with socket.create_connection(("127.0.0.1", stack.bff.port), timeout=20) as connection:
+        connection.sendall(build_request(browser, "/api/profile/whoami"))
+        wait_until(
+            lambda: any(event["path"] == "/token" for event in stack.op.events("request")[seen:]),
+            timeout_seconds=20,
+            what="the refresh",
+        )
+    wait_until(lambda: tokens.find(key) != expired, timeout_seconds=20, what="the new tokens to be kept")
+    stack.op.clear_faults()
+    assert browser.get("/api/profile/whoami").status_code == 200
+    assert count_refreshes(stack) - before == 1
 
 
 def test_a_provider_that_is_down_logs_nobody_out_and_calls_go_on_once_it_is_back(stack: Stack) -> None:

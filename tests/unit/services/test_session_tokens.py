@@ -304,6 +304,32 @@ def test_t16_an_id_token_that_speaks_of_somebody_else_is_refused_and_nothing_is_
     assert world.sessions.find_by_key(key) is not None
 
 
+@pytest.mark.parametrize("ahead_seconds", [-600, -20, 20, 600])
+def test_o8_a_provider_whose_clock_is_off_gives_tokens_for_as_long_as_it_says(world: World, ahead_seconds: int) -> None:
+    """`expires_in` is a length of time (RFC 6749 §5.1)."""
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.clock = lambda: world.now + ahead_seconds
+    if abs(ahead_seconds) < 30:
+        world.idp.token_changes = {"id_token": world.idp.sign_id_token(sub="alice")}
+    world.start_worker().get(USER, key)
+    assert world.stored(key).expires_at == world.now + LIFETIME_SECONDS
+
+
+def test_o8_an_id_token_from_another_time_is_refused_and_costs_the_refresh_token_that_came_with_it(
+    world: World,
+) -> None:
+    key = world.log_in()
+    world.now += LIFETIME_SECONDS
+    world.idp.clock = lambda: world.now + 600
+    world.idp.token_changes = {"id_token": world.idp.sign_id_token(sub="alice")}
+    with pytest.raises(ServiceTokenUnavailableError):
+        world.start_worker().get(USER, key)
+    assert world.sessions.find_by_key(key) is not None
+    with pytest.raises(SessionExpiredError):
+        world.start_worker().get(USER, key)
+
+
 def test_the_next_renewal_is_planned_ahead_of_the_new_expiry(world: World) -> None:
     key = world.log_in()
     world.now += LIFETIME_SECONDS

@@ -240,6 +240,21 @@ def test_a_clock_that_is_set_back_a_little_ends_no_session(
 # Touch
 
 
+@pytest.mark.parametrize(("ahead_seconds", "is_there"), [(-300, True), (300, True), (-HOUR - 1, False), (IDLE, False)])
+def test_o8_a_machine_whose_clock_is_off_ends_no_session_for_the_others(
+    engine: Engine, place: str, sessions: SessionStore, ahead_seconds: int, is_there: bool
+) -> None:
+    """Beyond all reason it refuses the session itself, and leaves it to those who know better."""
+    session_id, record = sessions.create(build_login())
+    store = engine.open(place, lambda: NOON + ahead_seconds)
+    elsewhere = SessionStore(store, KEY_RING, settings=build_settings(), clock=lambda: NOON + ahead_seconds)
+    found = elsewhere.find(session_id)
+    assert (found is not None) == is_there
+    elsewhere.touch(session_id, found or record)
+    assert sessions.find(session_id) is not None
+    store.close()
+
+
 def test_a_touched_session_stays(sessions: SessionStore, clock: SteppedClock) -> None:
     session_id, record = sessions.create(build_login())
     clock.step(IDLE - 10)
