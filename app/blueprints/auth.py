@@ -160,21 +160,25 @@ def show_logged_out() -> Response:
 @blueprint.get("/auth/session", endpoint="tell_session_alias")
 def tell_session() -> Response:
     """Tells a script who is logged in; counts as activity unless it says `slide=false`."""
-    return build_session_answer(slides=request.args.get("slide", "").lower() not in ("false", "0"))
+    session_id, record = require_session()
+    return build_session_answer(session_id, record, slides=request.args.get("slide", "").lower() not in ("false", "0"))
 
 
 @blueprint.post("/api/auth/session/refresh")
 def refresh_session() -> Response:
-    """Keeps the session alive; the same answer as `tell_session`."""
-    session_id = get_session().session_id
-    if session_id is not None:
-        check_csrf_token(request.method, session_id, request.headers.get("X-CSRF-Token"))
-    return build_session_answer(slides=True)
+    """Keeps the session alive and renews the user's token if it is due; the same answer as `tell_session`."""
+    services = get_services()
+    session_id, _ = require_session()
+    check_csrf_token(request.method, session_id, request.headers.get("X-CSRF-Token"))
+    services.token_provider.renew_user_token_if_due(services.session_store.session_key(session_id))
+    record = services.session_store.find(session_id)  # with the claims it has now, if it is there at all
+    if record is None:
+        raise SessionExpiredError(members={"authenticated": False})
+    return build_session_answer(session_id, record, slides=True)
 
 
-def build_session_answer(*, slides: bool) -> Response:
-    """Answers 200 with the user, or raises 401 with `authenticated: false`."""
-    session_id, record = require_session()
+def build_session_answer(session_id: str, record: SessionRecord, *, slides: bool) -> Response:
+    """Answers 200 with the user."""
     store = get_services().session_store
     if slides:
         record = store.touch(session_id, record)

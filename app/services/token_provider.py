@@ -92,6 +92,14 @@ class TokenProvider:
             raise SessionExpiredError(internal_reason="the call has no session that could have a token")
         return self._session_tokens.get(service, session_key)
 
+    def renew_user_token_if_due(self, session_key: str) -> None:
+        """Renews the user's own token when it is due; that the provider fails is left to the calls that need one.
+
+        The session may have ended when this returns: the provider can refuse the grant.
+        """
+        with suppress(ServiceTokenUnavailableError):
+            self._session_tokens.renew_due(session_key)
+
     def renew_service_tokens(self) -> None:
         """Renews what this worker holds and what falls due, for the background; a failure is left to the next call."""
         for cache_key, service in list(self._services.items()):

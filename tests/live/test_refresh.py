@@ -137,6 +137,29 @@ def test_a_provider_that_is_down_logs_nobody_out_and_calls_go_on_once_it_is_back
     )
 
 
+def test_a_keep_alive_renews_the_users_token_when_it_is_due(stack: Stack) -> None:
+    browser = stack.log_in("alice")
+    before = count_refreshes(stack)
+    assert browser.post("/api/auth/session/refresh").status_code == 200
+    assert count_refreshes(stack) == before, "it was not due"
+    let_expire(stack.bff, browser)
+    assert browser.post("/api/auth/session/refresh").status_code == 200
+    assert count_refreshes(stack) == before + 1
+
+
+def test_a_keep_alive_goes_on_while_the_provider_fails_and_ends_with_the_grant(stack: Stack) -> None:
+    browser = stack.log_in("alice")
+    let_expire(stack.bff, browser)
+    stack.op.mutate(fail={"/token": {"status": 500}})
+    assert browser.post("/api/auth/session/refresh").status_code == 200
+    stack.op.mutate(fail={"/token": {"status": 400, "body": {"error": "invalid_grant"}}})
+
+    def is_over() -> bool:  # after a failure the provider is left alone for a moment
+        return browser.post("/api/auth/session/refresh").headers.get("X-BFF-Error") == "session_expired"
+
+    wait_until(is_over, timeout_seconds=20, what="the end of the session")
+
+
 def test_t12_a_grant_that_the_provider_has_ended_ends_the_session(stack: Stack) -> None:
     browser = stack.log_in("alice")
     let_expire(stack.bff, browser)
