@@ -135,6 +135,12 @@ def test_the_key_that_signs_cannot_be_taken_out(bff: Bff) -> None:
         assert "current" in bff.states()
 
 
+def test_a_key_id_may_begin_with_a_dash(bff: Bff) -> None:
+    bff.start()
+    result = bff.run("retire", "-Zk9-no-option", "--yes")
+    assert (result.exit_code, "There is no key -Zk9-no-option." in result.stderr) == (1, True)
+
+
 def test_a_key_that_is_not_there_is_told_so(bff: Bff) -> None:
     bff.start()
     result = bff.run("retire", "no\x1b[2Jsuch", "--yes")
