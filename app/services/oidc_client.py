@@ -134,7 +134,7 @@ class OidcClient:
             check_signed_answer_claims(
                 verified.claims,
                 issuer=self._settings.issuer,
-                client_id=self._settings.client_id,
+                client_id=self._get_client_id(),
                 state=parameters.state,
                 now=self._clock(),
                 leeway_seconds=self._settings.clock_skew_seconds,
