@@ -32,6 +32,10 @@ class IdTokenClaimError(Exception):
     """The claims are not those of the login that was asked for. The text is for operators and holds no claim value."""
 
 
+class IdTokenTimeError(IdTokenClaimError):
+    """The ID token is from another time: it is over, or not yet good. Clocks that differ do that too."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdTokenExpectation:
     """What the login that was started lets an ID token say."""
@@ -116,11 +120,11 @@ def check_subject(subject: object) -> None:
 def _check_times(claims: Mapping[str, object], expected: IdTokenExpectation) -> None:
     now, leeway = expected.now, expected.leeway_seconds
     if parse_numeric_date(claims.get("exp"), "exp") + leeway <= now:
-        raise IdTokenClaimError("the ID token has expired")
+        raise IdTokenTimeError("the ID token has expired")
     if parse_numeric_date(claims.get("iat"), "iat") - leeway > now:
-        raise IdTokenClaimError("iat lies in the future")
+        raise IdTokenTimeError("iat lies in the future")
     if claims.get("nbf") is not None and parse_numeric_date(claims["nbf"], "nbf") - leeway > now:
-        raise IdTokenClaimError("nbf lies in the future")
+        raise IdTokenTimeError("nbf lies in the future")
     _check_authentication_time(claims, expected)
 
 
@@ -135,7 +139,7 @@ def _check_authentication_time(claims: Mapping[str, object], expected: IdTokenEx
     if authenticated_at + expected.max_age_seconds + expected.leeway_seconds < expected.now:
         raise IdTokenClaimError("the user's authentication is older than max_age")
     if authenticated_at - expected.leeway_seconds > expected.now:
-        raise IdTokenClaimError("auth_time lies in the future")
+        raise IdTokenTimeError("auth_time lies in the future")
 
 
 def _check_nonce(claimed: object, expected: str) -> None:

@@ -211,12 +211,15 @@ class OidcClient:
         self, unverified_id_token: str, *, subject: str, access_token: str
     ) -> dict[str, object]:
         """Returns the claims of an ID token that came with a refresh, if it is good and speaks of the same user (OIDC
-        Core §12.2); raises `IdTokenClaimError` or `SignatureRefusedError` if not."""
+        Core §12.2).
+
+        Raises `IdTokenTimeError` when only its times are wrong, else `IdTokenClaimError` or `SignatureRefusedError`.
+        """
         verified = self._keys.verify(unverified_id_token)
-        check_id_token_claims(verified.claims, self._build_expectation(nonce=None, max_age_seconds=None))
         check_access_token_hash(verified.claims, verified.algorithm, access_token)
-        if verified.claims["sub"] != subject:
+        if verified.claims.get("sub") != subject:
             raise IdTokenClaimError("sub is not the user of this session")
+        check_id_token_claims(verified.claims, self._build_expectation(nonce=None, max_age_seconds=None))
         return verified.claims
 
     def verify_logout_token(self, unverified_logout_token: str) -> LogoutToken:

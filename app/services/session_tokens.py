@@ -11,6 +11,7 @@ provider gave is not forgotten when the store fails (`UnstoredTokens`): the refr
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -22,7 +23,7 @@ from app.core.errors import (
     SessionExpiredError,
     StoreUnavailableError,
 )
-from app.core.id_token import IdTokenClaimError
+from app.core.id_token import IdTokenClaimError, IdTokenTimeError
 from app.core.routes import Service
 from app.observability import audit, logs
 from app.services.dpop_key import AccessToken, BoundToken, DpopKey, generate_dpop_key, parse_dpop_key
@@ -203,7 +204,7 @@ class SessionTokens:
             )
         except OAuthRefusalError as refusal:
             return self._judge_refusal(session_key, target, stored, refusal)
-        new_claims = self._verify_id_token(answer, session)
+        answer, new_claims = self._judge_id_token(answer, session)
         return self._keep(session_key, session, target, stored, answer, dpop_key, new_claims)
 
     def _judge_refusal(
@@ -230,18 +231,29 @@ class SessionTokens:
             audit.record("session.ended", user_id=ended.user_id, session=ended.reference, reason="refresh_refused")
         raise SessionExpiredError(internal_reason="the provider has ended the grant")
 
-    def _verify_id_token(self, answer: TokenAnswer, session: SessionRecord) -> dict[str, object] | None:
-        """An answer that speaks of another user is not for this session (T16); nothing of it is kept."""
+    def _judge_id_token(
+        self, answer: TokenAnswer, session: SessionRecord
+    ) -> tuple[TokenAnswer, dict[str, object] | None]:
+        """Returns what of the answer may be kept, and the claims of its ID token.
+
+        An answer that speaks of another user is not for this session (T16); nothing of it is kept. One of which only
+        the times are wrong comes from a clock that is off: without its ID token it is as good as any, and to throw away
+        the refresh token that came with it would log the user out.
+        """
         if answer.id_token is None:
-            return None
+            return answer, None
         try:
-            return self._oidc_client.verify_refreshed_id_token(
+            claims = self._oidc_client.verify_refreshed_id_token(
                 answer.id_token, subject=session.subject, access_token=answer.access_token
             )
+        except IdTokenTimeError as error:
+            log.error("refresh.id_token_untimely", reason=str(error))  # clocks differ: an operator has to look
+            return dataclasses.replace(answer, id_token=None), None
         except (IdTokenClaimError, SignatureRefusedError) as error:
             self._count_refresh("refused")
             log.error("refresh.id_token_refused", reason=str(error))
             raise ServiceTokenUnavailableError(internal_reason=f"refresh: ID token: {error}") from error
+        return answer, claims
 
     def _keep(
         self,
