@@ -21,6 +21,9 @@ MAX_TOKEN_CHARACTERS = 64 * 1024
 MAX_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
 """Some providers say "never" with a huge number."""
 
+UNKNOWN_LIFETIME_SECONDS = 300
+"""For an access token whose answer names no `expires_in`, which is only RECOMMENDED (RFC 6749 §5.1)."""
+
 BEARER = "Bearer"
 DPOP = "DPoP"
 TOKEN_PATTERN = re.compile(r"[\x21-\x7e]+")
@@ -57,8 +60,15 @@ class TokenAnswer:
     scope: str = ""
 
     def to_token_set(self, now: float, dpop_key: str | None = None) -> TokenSet:
-        """Returns what is kept of the answer, with the moment its access token expires and the key it is bound to."""
-        expires_at = None if self.expires_in_seconds is None else now + self.expires_in_seconds
+        """Returns what is kept of the answer, with the moment its access token expires and the key it is bound to.
+
+        Where the provider did not say how long it lives, a token is renewed in good time if there is anything to renew
+        it with, and else used for as long as the session lasts.
+        """
+        lifetime = self.expires_in_seconds
+        if lifetime is None and self.refresh_token is not None:
+            lifetime = UNKNOWN_LIFETIME_SECONDS
+        expires_at = None if lifetime is None else now + lifetime
         return TokenSet(
             access_token=self.access_token,
             token_type=self.token_type,

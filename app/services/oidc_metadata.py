@@ -38,6 +38,8 @@ class ProviderMetadata:
     id_token_signing_algorithms: tuple[str, ...] = ()
     authorization_signing_algorithms: tuple[str, ...] = ()
     """For signed answers to authorization requests (JARM §4)."""
+    grant_types: tuple[str, ...] = ()
+    """Empty where the provider does not say."""
     requires_pushed_authorization_requests: bool = False
     sends_issuer_in_callback: bool = False
     """`authorization_response_iss_parameter_supported` (RFC 9207 §3)."""
@@ -66,6 +68,7 @@ def parse_provider_metadata(document: Mapping[str, object], *, issuer: str, allo
         registration_endpoint=optional("registration_endpoint"),
         id_token_signing_algorithms=_parse_names(document.get("id_token_signing_alg_values_supported")),
         authorization_signing_algorithms=_parse_names(document.get("authorization_signing_alg_values_supported")),
+        grant_types=_parse_names(document.get("grant_types_supported")),
         requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         sends_issuer_in_callback=document.get("authorization_response_iss_parameter_supported") is True,
     )

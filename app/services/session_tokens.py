@@ -27,7 +27,7 @@ from app.core.id_token import IdTokenClaimError, IdTokenTimeError
 from app.core.routes import Service
 from app.observability import audit, logs
 from app.services.dpop_key import AccessToken, BoundToken, DpopKey, generate_dpop_key, parse_dpop_key
-from app.services.oidc_answers import BEARER, DPOP, OAuthRefusalError, TokenAnswer
+from app.services.oidc_answers import BEARER, DPOP, UNKNOWN_LIFETIME_SECONDS, OAuthRefusalError, TokenAnswer
 from app.services.oidc_client import OidcClient
 from app.services.oidc_keys import SignatureRefusedError
 from app.services.refresh_failures import RefreshFailures
@@ -43,8 +43,6 @@ SPENT_SECONDS = 5
 """A token is not sent in its last seconds: it has a way to go, and clocks differ."""
 BACK_OFF_SECONDS = 2
 """After a failure, so that calls that wait do not ask one after the other."""
-UNKNOWN_LIFETIME_SECONDS = 300
-"""For an access token whose answer names no `expires_in` (RFC 6749 §5.1)."""
 REVOCATION_SECONDS = 3
 
 log = logs.get_logger(__name__)

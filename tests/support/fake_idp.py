@@ -51,8 +51,10 @@ class FakeIdp:
         self.userinfo_tokens: list[str] = []
         """The access tokens that UserInfo was asked with."""
         self.expires_in: object = 300
-        self.failure: tuple[int, dict[str, Any]] | None = None
+        self.failure: tuple[int, dict[str, Any] | str] | None = None
         """What every endpoint but discovery answers instead."""
+        self.key_id: str | None = KEY.kid
+        """What ID tokens name as their key; None: nothing."""
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.metadata: dict[str, Any] = {
@@ -95,7 +97,8 @@ class FakeIdp:
         number = len(self.forms)
         self.may_answer.wait(10)
         if self.failure is not None:
-            return self.failure[0], {}, json.dumps(self.failure[1])
+            status, body = self.failure
+            return status, {}, body if isinstance(body, str) else json.dumps(body)
         token_type = "DPoP" if self.jkts[-1] and self.binds_tokens else "Bearer"
         document = {"access_token": f"token-{number}", "token_type": token_type, "expires_in": self.expires_in}
         if self.forms[-1]["grant_type"] == "authorization_code":
@@ -130,7 +133,8 @@ class FakeIdp:
         """An ID token for this client that is good for five minutes, with `claims` laid over it."""
         now = int(self.clock())
         claims = {"iss": ISSUER, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **claims, **self.claims}
-        return jws.serialize_compact({"alg": "ES256", "kid": "k1"}, json.dumps(claims), KEY, algorithms=["ES256"])
+        header = {"alg": "ES256"} if self.key_id is None else {"alg": "ES256", "kid": self.key_id}
+        return jws.serialize_compact(header, json.dumps(claims), KEY, algorithms=["ES256"])
 
     def _tell_userinfo(self, request: requests.PreparedRequest) -> Answer:
         self.userinfo_tokens.append(str(request.headers["Authorization"]).removeprefix("Bearer "))

@@ -57,7 +57,7 @@ def build_client_metadata(
         "backchannel_logout_uri": settings.server.origin + BACKCHANNEL_LOGOUT_PATH,
         "backchannel_logout_session_required": True,
         "response_types": ["code"],
-        "grant_types": _list_grant_types(services),
+        "grant_types": _list_grant_types(services, provider),
         "scope": " ".join(_list_scopes(settings, services)),
     }
     algorithms = set(key_algorithms)
@@ -110,9 +110,13 @@ def build_update(
     return {**kept, **wanted, "client_id": client_id}
 
 
-def _list_grant_types(services: Iterable[Service]) -> list[str]:
+def _list_grant_types(services: Iterable[Service], provider: ProviderMetadata) -> list[str]:
+    """Refreshing is left out where the provider says that it has none: such a one may refuse the registration for it.
+    What a service needs is asked for all the same, so that the refusal tells."""
     modes = {service.token.mode for service in services}
-    grants = ["authorization_code", "refresh_token"]
+    grants = ["authorization_code"]
+    if not provider.grant_types or "refresh_token" in provider.grant_types:
+        grants.append("refresh_token")
     if "client_credentials" in modes:
         grants.append("client_credentials")
     if "exchange" in modes:

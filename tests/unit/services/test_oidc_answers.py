@@ -10,6 +10,7 @@ import pytest
 from app.services.control_http import ControlAnswer
 from app.services.oidc_answers import (
     MAX_LIFETIME_SECONDS,
+    UNKNOWN_LIFETIME_SECONDS,
     AnswerRefusedError,
     IdpFailingError,
     OAuthRefusalError,
@@ -62,6 +63,11 @@ def test_a_lifetime_may_be_left_out() -> None:
     answer = parse_token_answer(build_answer(document))
     assert answer.expires_in_seconds is None
     assert answer.to_token_set(1000.0).expires_at is None
+
+
+def test_a_lifetime_that_is_left_out_is_taken_to_be_short_where_the_token_can_be_renewed() -> None:
+    answer = parse_token_answer(build_answer({**GOOD_TOKEN, "expires_in": None, "refresh_token": "rt"}))
+    assert answer.to_token_set(1000.0).expires_at == 1000.0 + UNKNOWN_LIFETIME_SECONDS
 
 
 def test_the_moment_of_expiry_counts_from_the_answer() -> None:

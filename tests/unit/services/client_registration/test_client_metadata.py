@@ -58,6 +58,21 @@ def test_grants_and_scopes_follow_the_services() -> None:
     assert wanted["scope"] == "openid profile email offline_access a b c"
 
 
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [
+        ((), ["authorization_code", "refresh_token"]),
+        (("refresh_token", "authorization_code"), ["authorization_code", "refresh_token"]),
+        (("authorization_code", "implicit"), ["authorization_code"]),
+    ],
+    ids=["nothing-said", "offered", "not-offered"],
+)
+def test_refreshing_is_asked_for_unless_the_provider_says_it_has_none(
+    offered: tuple[str, ...], asked: list[str]
+) -> None:
+    assert build(provider=replace(PROVIDER, grant_types=offered))["grant_types"] == asked
+
+
 def test_while_the_keys_change_to_another_algorithm_none_is_pinned() -> None:
     """Both sign in that time; the provider refuses what is not the pinned one."""
     assert build(algorithms=("ES256", "ES256"))["token_endpoint_auth_signing_alg"] == "ES256"
