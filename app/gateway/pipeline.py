@@ -40,7 +40,6 @@ from app.core.headers import (
     choose_correlation_id,
     choose_traceparent,
 )
-from app.core.identity import Identity
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
 from app.core.problem import build_login_url, build_problem
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
@@ -57,7 +56,7 @@ from app.observability import logs
 from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.bound_calls import BoundCalls
 from app.services.dpop_key import AccessToken, BoundToken
-from app.services.session_store import SessionRecord, SessionStore
+from app.services.session_store import SessionRecord, SessionStore, build_identity
 from app.services.token_provider import TokenProvider
 from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
 
@@ -191,7 +190,7 @@ class Pipeline:
         call.session = self._sessions.find(session_id)
         if call.session is None:
             raise SessionExpiredError
-        call.identity = _build_identity(call.session)
+        call.identity = build_identity(call.session)
         if route.max_age_seconds or route.acr_values:
             self._check_authentication(call.session, route)
         return session_id
@@ -347,16 +346,6 @@ def _refuse_own_path(path: str) -> BffError:
     """Our own endpoints win over every wildcard, also with a method or below a path that they do not serve."""
     methods = OWN_ENDPOINTS.get(path)
     return MethodNotAllowedError(sorted(methods)) if methods else RouteNotFoundError()
-
-
-def _build_identity(record: SessionRecord) -> Identity:
-    return Identity(
-        user_id=record.user_id,
-        subject=record.subject,
-        provider=record.provider,
-        session_reference=record.reference,
-        claims=record.claims,
-    )
 
 
 def _make_request_id() -> str:

@@ -10,7 +10,7 @@ from app.core.cross_site import FetchMetadata, check_cross_site, check_websocket
 from app.core.errors import NotAuthenticatedError, SessionExpiredError, UnmappedError
 from app.core.forward_auth import ForwardAuthRule, ForwardedRequest
 from app.core.identity import Identity
-from app.services.session_store import SessionRecord, SessionStore
+from app.services.session_store import SessionRecord, SessionStore, build_identity
 from app.services.session_tokens import SessionTokens
 
 
@@ -46,13 +46,7 @@ class ForwardAuthorizer:
             raise UnmappedError  # default deny: no decision point can be asked yet
         self._session_tokens.check_user_token(self._session_store.session_key(session_id))
         self._session_store.touch(session_id, record)
-        return Identity(
-            user_id=record.user_id,
-            subject=record.subject,
-            provider=record.provider,
-            session_reference=record.reference,
-            claims=record.claims,
-        )
+        return build_identity(record)
 
     def _check_page(self, forwarded: ForwardedRequest, metadata: FetchMetadata, *, is_websocket: bool) -> None:
         """The cookie says who the user is, never which page is asking (B1, B3). What only reads may be linked to and

@@ -247,6 +247,17 @@ def test_d4_a_remembered_permission_is_gone_with_its_session(world: World) -> No
     assert world.call("GET", "/api/forms/42").status == 403
 
 
+def test_d4_a_remembered_permission_is_gone_with_the_role_it_was_given_for(world: World) -> None:
+    """L27. The question names no role, so that only what it is remembered for can tell the two apart."""
+    sessions, key = world.gateway.sessions, world.gateway.sessions.session_key(world.gateway.session_id)
+    sessions.change_claims(key, lambda claims: {**claims, "roles": ["editor"]})
+    assert world.call("GET", "/api/forms/42").status == 200
+    world.pdp.decide = lambda _: False
+    assert world.call("GET", "/api/forms/42").status == 200
+    sessions.change_claims(key, lambda claims: {**claims, "roles": []})
+    assert world.call("GET", "/api/forms/42").status == 403
+
+
 def test_every_fresh_decision_is_in_the_audit_trail_and_a_remembered_one_in_the_access_line(world: World) -> None:
     log = world.gateway.bff.directory / "logs" / "bff.log"
     seen = len(log.read_text("utf-8"))

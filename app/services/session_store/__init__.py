@@ -3,7 +3,7 @@
 from app.services.session_store.catalogue import ListedSession, SessionCatalogue, build_utc_time, find_by_reference
 from app.services.session_store.keys import build_session_key, is_session_id
 from app.services.session_store.limit import SessionLimit
-from app.services.session_store.record import NewSession, SessionRecord
+from app.services.session_store.record import NewSession, SessionRecord, build_identity
 from app.services.session_store.store import SessionStore
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SessionLimit",
     "SessionRecord",
     "SessionStore",
+    "build_identity",
     "build_session_key",
     "build_utc_time",
     "find_by_reference",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.core.identity import Identity
 from app.services.key_ring import KeyRing
 from app.services.state_store.versioned import UnreadableRecordError, decode_versioned, encode_versioned
 
@@ -48,6 +49,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     idp_session_id: str = ""
     claims: Mapping[str, object]
+    claims_version: int = 0
+    """Counts the changes of `claims`; decisions that were made with others are not remembered for these."""
     created_at: float
     last_seen_at: float
     auth_time: int | None = None
@@ -76,6 +79,18 @@ def build_session_record(login: NewSession, *, reference: str, now: float) -> Se
         auth_time=login.auth_time,
         acr=login.acr,
         device=login.device[:LONGEST_DEVICE],
+    )
+
+
+def build_identity(record: SessionRecord) -> Identity:
+    """Returns who calls in this session."""
+    return Identity(
+        user_id=record.user_id,
+        subject=record.subject,
+        provider=record.provider,
+        session_reference=record.reference,
+        claims=record.claims,
+        claims_version=record.claims_version,
     )
 
 
@@ -111,6 +126,7 @@ __all__ = [
     "OpenedRecord",
     "SessionRecord",
     "UnreadableRecordError",
+    "build_identity",
     "build_session_record",
     "open_session_record",
     "seal_session_record",

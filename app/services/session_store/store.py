@@ -156,10 +156,11 @@ class SessionStore:
             if not stored or not opened or not self._is_live(key, opened.record, now):
                 return None
             before = opened.record
-            after = replace(before, claims=build(before.claims))
-            if after == before:
+            claims = build(before.claims)
+            if claims == before.claims:
                 return None
-            sealed = opened.seal_changed(self._key_ring, name, claims=after.claims)
+            after = replace(before, claims=claims, claims_version=before.claims_version + 1)
+            sealed = opened.seal_changed(self._key_ring, name, claims=after.claims, claims_version=after.claims_version)
             if self._state.put_if_current(name, stored.mark, sealed, self._timeouts.remaining(before, now)):
                 return before, after
         raise StoreUnavailableError(internal_reason="others change the session all the time")

@@ -16,7 +16,7 @@ from app.services.dpop_key import AccessToken, BoundToken
 from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.refreshed_claims import RefreshedClaims
-from app.services.session_store import SessionRecord, SessionStore
+from app.services.session_store import SessionRecord, SessionStore, build_identity
 from app.services.session_tokens import SessionTokens
 from app.services.state_store import StateStore
 from app.services.token_store import TokenSet, TokenStore
@@ -148,7 +148,8 @@ def test_what_the_new_id_token_says_replaces_what_was_there_on_every_worker(worl
     assert world.refresh(session_id) == "token-1"
     after = world.find(session_id)
     assert after.claims == {**AT_LOGIN, "name": "Alice Smith", "roles": ["editor"]}
-    assert msgspec.structs.replace(after, claims=before.claims) == before, "nothing else changes"
+    put_back = msgspec.structs.replace(after, claims=before.claims, claims_version=before.claims_version)
+    assert put_back == before, "nothing else changes"
 
 
 def test_a_service_s_refresh_that_brings_an_id_token_tells_the_same(world: World) -> None:
@@ -334,6 +335,20 @@ def test_changes_of_two_workers_at_once_are_made_one_after_the_other(world: Worl
     )
     world.refresh(session_id)
     assert world.find(session_id).claims == {**AT_LOGIN, "name": "Alice Smith", "roles": []}
+    assert world.find(session_id).claims_version == 2
+
+
+def test_l27_decisions_about_claims_that_are_gone_are_remembered_for_nobody(world: World) -> None:
+    session_id = world.log_in()
+    at_login = build_identity(world.find(session_id)).decision_scope
+    world.refresh(session_id)
+    assert build_identity(world.find(session_id)).decision_scope == at_login
+    world.say(roles=[])
+    world.refresh(session_id)
+    without_roles = build_identity(world.find(session_id)).decision_scope
+    world.say(roles=AT_LOGIN["roles"])
+    world.refresh(session_id)
+    assert len({at_login, without_roles, build_identity(world.find(session_id)).decision_scope}) == 3
 
 
 def test_a_record_that_others_change_all_the_time_keeps_its_claims_and_fails_no_refresh(world: World) -> None:

@@ -561,6 +561,22 @@ def test_a_record_that_is_none_is_an_unknown_session(sessions: SessionStore, sta
     assert sessions.find("a" * 43) is None
 
 
+def test_a_record_from_before_changes_of_claims_were_counted_has_seen_none(
+    sessions: SessionStore, state: StateStore
+) -> None:
+    session_id, _ = sessions.create(build_login())
+    name = build_session_record_name(build_session_key(session_id))
+    stored = state.find(name)
+    assert stored is not None
+    fields = msgspec.msgpack.decode(KEY_RING.open(stored.value, name))
+    del fields["claims_version"]
+    state.put(name, KEY_RING.seal(msgspec.msgpack.encode(fields), name), IDLE)
+    sessions.change_claims(build_session_key(session_id), lambda claims: {**claims, "roles": []})
+    record = sessions.find(session_id)
+    assert record is not None
+    assert (record.claims["roles"], record.claims_version) == ([], 1)
+
+
 STRANGE_RING = KeyRing([bytes(range(32, 64))])
 FORGERIES: dict[str, Callable[[bytes, str], bytes]] = {
     "L24-plain": KEY_RING.open,
