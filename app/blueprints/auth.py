@@ -21,6 +21,8 @@ from app.core.cross_site import (
 from app.core.errors import (
     BadRequestError,
     BffError,
+    IdpUnavailableError,
+    LoginFailedError,
     MethodNotAllowedError,
     NotAuthenticatedError,
     SessionExpiredError,
@@ -68,8 +70,10 @@ def start_login() -> Response:
             client_address=g.bff_call.client_address,
             own_origin=get_own_origin(),
         )
-    except BffError:
+    except BffError as error:
         services.metrics.count_login("refused")
+        if isinstance(error, LoginFailedError | IdpUnavailableError):  # not what the browser did wrong
+            record_failed_login(error)
         raise
     return build_redirect(302, start.redirect_url, start.set_cookies)
 
@@ -87,7 +91,7 @@ def finish_login() -> Response:
         )
     except BffError as error:
         services.metrics.count_login("failed")
-        audit.record("login.failed", code=error.code, reason=error.internal_reason)
+        record_failed_login(error)
         raise
     services.metrics.count_login("completed")
     for _ in range(done.ended_sessions):
@@ -96,6 +100,10 @@ def finish_login() -> Response:
         services.metrics.count_session_ended("session_limit")
     get_session().start(done.session_id, done.record)
     return build_login_answer(done)
+
+
+def record_failed_login(error: BffError) -> None:
+    audit.record("login.failed", code=error.code, reason=error.internal_reason)
 
 
 @blueprint.get("/auth/logout")

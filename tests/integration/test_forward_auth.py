@@ -112,14 +112,14 @@ def test_two_session_cookies_are_never_picked_from(edge: Edge) -> None:  # H8
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "127.0.0.1", "::1"])
-def test_nobody_but_a_trusted_edge_may_ask(edge: Edge, peer: str) -> None:  # H3, H14
+def test_h3_h14_nobody_but_a_trusted_edge_may_ask(edge: Edge, peer: str) -> None:
     edge.browser.log_in()
     answer = edge.ask(peer=peer, headers={**edge.cookie(), "X-Forwarded-For": "10.1.2.3"})
     assert_no(answer, 403, "access_denied")
 
 
 @pytest.mark.parametrize("name", ["Method", "Host", "Uri"])
-def test_an_edge_must_say_what_it_asks_about(edge: Edge, name: str) -> None:  # H14
+def test_h14_an_edge_must_say_what_it_asks_about(edge: Edge, name: str) -> None:
     edge.browser.log_in()
     uri, rest = ("", {}) if name == "Uri" else ("/tools/graph", {name: ""})
     method = rest.pop("Method", "GET")
@@ -180,7 +180,7 @@ def test_nothing_else_is_sent_to_the_login(edge: Edge, uri: str, method: str, he
 # A dead token
 
 
-def test_a_token_that_ran_out_is_renewed_before_the_yes(edge: Edge) -> None:  # T24
+def test_t24_a_token_that_ran_out_is_renewed_before_the_yes(edge: Edge) -> None:
     edge.browser.log_in()
     edge.spend_access_token()
     calls = edge.world.token_calls()
@@ -188,14 +188,14 @@ def test_a_token_that_ran_out_is_renewed_before_the_yes(edge: Edge) -> None:  # 
     assert edge.world.token_calls() == calls + 1
 
 
-def test_a_session_whose_grant_is_over_opens_nothing(edge: Edge) -> None:  # T24
+def test_t24_a_session_whose_grant_is_over_opens_nothing(edge: Edge) -> None:
     edge.browser.log_in()
     edge.spend_access_token(refresh_token="never-given")
     assert_no(edge.ask(headers=edge.cookie()), 401, "session_expired")
     assert_no(edge.ask(headers=edge.cookie()), 401, "session_expired")
 
 
-def test_a_token_that_cannot_be_renewed_now_is_no_yes(edge: Edge) -> None:  # T24
+def test_t24_a_token_that_cannot_be_renewed_now_is_no_yes(edge: Edge) -> None:
     edge.browser.log_in()
     edge.spend_access_token()
     edge.world.op.fail("/token", status=500)

@@ -12,8 +12,10 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.integration.login_world import Browser, World, query_of, world
+from tests.integration.refused_logins import assert_refused, every_refusal_is_on_the_trail
+from tests.unit.observability.conftest import captured
 
-__all__ = ["world"]
+__all__ = ["captured", "every_refusal_is_on_the_trail", "world"]
 
 pytestmark = pytest.mark.live
 
@@ -22,11 +24,8 @@ def log_in(browser: Browser) -> TestResponse:
     return browser.navigate(browser.walk_to_callback(), site="cross-site")
 
 
-def assert_refused(browser: Browser, answer: TestResponse, code: str, status: int = 400) -> None:
-    assert (answer.status_code, answer.headers["X-BFF-Error"]) == (status, code), answer.text
-    assert not browser.is_logged_in()
-    assert browser.cookie() is None
-    assert "Try again" in answer.text
+def calls_to(world: World, path: str) -> int:
+    return len([event for event in world.op.events("request") if event["path"] == path])
 
 
 ID_TOKEN_FAULTS: dict[str, dict[str, Any]] = {
@@ -64,10 +63,10 @@ ID_TOKEN_FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fault", ID_TOKEN_FAULTS)
 def test_an_id_token_with_one_fault_makes_no_session(world: World, fault: str) -> None:
-    browser = world.open_browser()
+    browser = world.open_browser(oidc={"userinfo": True})
     world.op.mutate(id_token=ID_TOKEN_FAULTS[fault])
     assert_refused(browser, log_in(browser), "login_failed")
-    assert world.token_calls() == 1
+    assert (world.token_calls(), calls_to(world, "/me")) == (1, 0), "the access token was used"
     world.op.clear_faults()
     browser.log_in()
     assert browser.is_logged_in()
@@ -181,9 +180,10 @@ TOKEN_FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fault", TOKEN_FAULTS)
 def test_a_token_answer_with_one_fault_makes_no_session(world: World, fault: str) -> None:
-    browser = world.open_browser()
+    browser = world.open_browser(oidc={"userinfo": True})
     world.op.mutate(token=TOKEN_FAULTS[fault])
     assert_refused(browser, log_in(browser), "login_failed")
+    assert (world.token_calls(), calls_to(world, "/me")) == (1, 0), "the access token was used"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +295,7 @@ def test_a_discovery_document_with_one_fault_starts_no_login(world: World, fault
     browser = world.open_browser()
     assert_refused(browser, browser.navigate("/auth/login"), "idp_unavailable", 503)
     assert browser.login_cookie_names() == set()
+    assert {event["path"] for event in world.op.events("request")} == {"/.well-known/openid-configuration"}
 
 
 PAR_FAULTS: dict[str, dict[str, Any]] = {

@@ -43,8 +43,8 @@ def test_a_user_logs_in_with_each_kind_of_key(world: World, algorithm: Algorithm
 
 
 @pytest.mark.parametrize("audience", ["issuer", "token_endpoint", "endpoint"])
-def test_each_endpoint_gets_an_assertion_of_its_own(world: World, audience: str) -> None:
-    """T17: pushed request, code, refresh and revocation, each with another `jti`."""
+def test_t17_each_endpoint_gets_an_assertion_of_its_own(world: World, audience: str) -> None:
+    """Pushed request, code, refresh and revocation, each with another `jti`."""
     app = build_app(world, assertion_audience=audience)
     browser = world.open_browser(app)
     browser.log_in()

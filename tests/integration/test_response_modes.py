@@ -15,10 +15,14 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.integration.login_world import NAVIGATION, ORIGIN, Browser, World, query_of, world
+from tests.integration.refused_logins import assert_refused as assert_refused_login
+from tests.integration.refused_logins import every_refusal_is_on_the_trail
 from tests.support.opwalk import Form, walk_to_form_post
 from tests.support.real_op import RealOp
+from tests.unit.observability.captured_lines import CapturedLines
+from tests.unit.observability.conftest import captured
 
-__all__ = ["world"]
+__all__ = ["captured", "every_refusal_is_on_the_trail", "world"]
 
 pytestmark = pytest.mark.live
 
@@ -29,12 +33,6 @@ def assert_refused(browser: Browser, answer: TestResponse, code: str, status: in
     assert (answer.status_code, answer.headers["X-BFF-Error"]) == (status, code), answer.text
     assert not browser.is_logged_in()
     assert browser.cookie() is None
-
-
-def assert_refused_with_a_page(browser: Browser, answer: TestResponse, code: str) -> None:
-    assert_refused(browser, answer, code)
-    assert "Try again" in answer.text
-    assert f"<dd>{code}</dd>" in answer.text
 
 
 def post_form(browser: Browser, fields: Any, **options: Any) -> TestResponse:
@@ -138,7 +136,7 @@ def test_a_form_with_one_fault_makes_no_session(form_browser: tuple[World, Brows
     filled = json.loads(json.dumps(changes).replace("STATE", good["state"]).replace("ISS", op.issuer))
     fields = {name: value for name, value in {**good, **filled}.items() if value is not None}
     calls = world.token_calls()
-    assert_refused_with_a_page(browser, post_form(browser, urlencode(fields, doseq=True)), code)
+    assert_refused_login(browser, post_form(browser, urlencode(fields, doseq=True)), code)
     assert world.token_calls() == calls, "what was received was used"
 
 
@@ -167,7 +165,7 @@ def test_l1_a_form_posted_in_another_browser_makes_no_session(world: World) -> N
     browser = world.open_browser(oidc={"response_mode": "form_post"})
     fields = walk_to_form(browser)
     other = Browser(browser.app)
-    assert_refused_with_a_page(other, post_form(other, fields), "login_state_invalid")
+    assert_refused_login(other, post_form(other, fields), "login_state_invalid")
     assert post_form(browser, fields).status_code == 303
 
 
@@ -179,7 +177,7 @@ def test_l2_a_form_is_good_once(world: World) -> None:
     browser.log_out()
     for name, value in cookies.items():
         browser.client.set_cookie(name, value, domain="localhost")
-    assert_refused_with_a_page(browser, post_form(browser, fields), "login_state_invalid")
+    assert_refused_login(browser, post_form(browser, fields), "login_state_invalid")
 
 
 def test_only_the_callback_takes_a_post_from_another_site(world: World) -> None:
@@ -230,7 +228,7 @@ def test_a_signed_answer_that_was_not_asked_for_is_refused(world: World) -> None
     answered = query_of(plain.walk(plain.start_login()))
     for query in (signed, {**answered, **signed}):
         refused = plain.navigate(f"{CALLBACK}?{urlencode(query)}", site="cross-site")
-        assert_refused_with_a_page(plain, refused, "bad_request")
+        assert_refused_login(plain, refused, "bad_request")
     assert plain.navigate(f"{CALLBACK}?{urlencode(answered)}", site="cross-site").status_code == 303
 
 
@@ -250,7 +248,7 @@ def test_l11_a_signed_refusal_is_a_refusal(world: World) -> None:
     browser = world.open_browser(oidc={"response_mode": "query.jwt"})
     callback = browser.walk(browser.start_login(), abort_at="login").removeprefix(ORIGIN)
     answer = browser.navigate(callback, site="cross-site")
-    assert_refused_with_a_page(browser, answer, "login_failed")
+    assert_refused_login(browser, answer, "login_failed")
     assert "cancelled" in answer.text
     assert browser.login_cookie_names() == set()
 
@@ -289,7 +287,7 @@ def test_a_signed_answer_with_one_fault_makes_no_session(world: World, fault: st
     change, code = JARM_FAULTS[fault]
     world.op.mutate(jarm=change)
     callback = browser.walk_to_callback()
-    assert_refused_with_a_page(browser, browser.navigate(callback, site="cross-site"), code)
+    assert_refused_login(browser, browser.navigate(callback, site="cross-site"), code)
     assert world.token_calls() == 0
 
 
@@ -320,7 +318,7 @@ def test_unsigned_parameters_are_refused_and_use_nothing_up(world: World, build:
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     wanted = {name: value for name, value in claims.items() if name in ("code", "state", "iss")}
     changed = f"{CALLBACK}?{urlencode(build(query, wanted))}"
-    assert_refused_with_a_page(browser, browser.navigate(changed, site="cross-site"), "bad_request")
+    assert_refused_login(browser, browser.navigate(changed, site="cross-site"), "bad_request")
     assert browser.navigate(callback, site="cross-site").status_code == 303
     assert browser.is_logged_in()
 
@@ -329,7 +327,7 @@ def test_unsigned_parameters_are_refused_and_use_nothing_up(world: World, build:
 def test_what_is_no_signed_answer_is_refused_before_any_key_is_fetched(world: World, response: str) -> None:
     browser = world.open_browser(oidc={"response_mode": "query.jwt"})
     answer = browser.navigate(f"{CALLBACK}?{urlencode({'response': response})}", site="cross-site")
-    assert_refused_with_a_page(browser, answer, "login_state_invalid")
+    assert_refused_login(browser, answer, "login_state_invalid")
     assert world.op.events("request") == []
 
 
@@ -338,7 +336,7 @@ def test_l1_a_signed_answer_in_another_browser_costs_the_provider_nothing(world:
     callback = browser.walk_to_callback()
     world.op.reset()
     other = Browser(browser.app)
-    assert_refused_with_a_page(other, other.navigate(callback, site="cross-site"), "login_state_invalid")
+    assert_refused_login(other, other.navigate(callback, site="cross-site"), "login_state_invalid")
     assert world.op.events("request") == []
     assert browser.navigate(callback, site="cross-site").status_code == 303
 
@@ -348,7 +346,7 @@ def test_the_answer_of_one_client_is_refused_by_another(tmp_path: Path, op: Real
     world = World(tmp_path, op)
     browser = world.open_browser(oidc={"response_mode": "query.jwt"})
     op.mutate(jarm={"set": {"aud": op.post_client.client_id}})
-    assert_refused_with_a_page(browser, browser.navigate(browser.walk_to_callback(), site="cross-site"), "login_failed")
+    assert_refused_login(browser, browser.navigate(browser.walk_to_callback(), site="cross-site"), "login_failed")
 
 
 def test_an_id_token_is_no_signed_answer(world: World) -> None:
@@ -357,15 +355,15 @@ def test_an_id_token_is_no_signed_answer(world: World) -> None:
     [id_token] = world.op.secrets("id_token")
     browser.log_out()
     answer = browser.navigate(f"{CALLBACK}?response={id_token}", site="cross-site")
-    assert_refused_with_a_page(browser, answer, "login_state_invalid")
+    assert_refused_login(browser, answer, "login_state_invalid")
 
 
-def test_the_answers_are_in_no_log(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_answers_are_in_no_log(world: World, captured: CapturedLines) -> None:
     browser = world.open_browser(oidc={"response_mode": "query.jwt"})
     callback = browser.walk_to_callback()
     response = query_of(callback)["response"]
     browser.navigate(callback, site="cross-site")
     browser.navigate(callback, site="cross-site")
-    written = capfd.readouterr()
-    assert response not in written.out + written.err
-    assert response.split(".")[1] not in written.out + written.err
+    assert "login.completed" in captured.text
+    assert response not in captured.text
+    assert response.split(".")[1] not in captured.text

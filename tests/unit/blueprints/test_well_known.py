@@ -18,8 +18,7 @@ def test_the_public_keys_are_published(app: Flask, client: FlaskClient) -> None:
     assert len(answer.json["keys"]) == 1
 
 
-def test_nothing_private_is_published(client: FlaskClient) -> None:
-    """T19."""
+def test_t19_nothing_private_is_published(client: FlaskClient) -> None:
     answer = client.get(PATH)
 
     assert answer.json is not None

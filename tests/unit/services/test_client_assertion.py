@@ -46,8 +46,7 @@ def test_an_assertion_says_what_rfc_7523_asks_and_is_good_for_a_minute(tmp_path:
     assert claims == {"iss": "bff", "sub": "bff", "aud": ISSUER, "iat": issued_at, "exp": issued_at + 60}
 
 
-def test_no_two_assertions_have_the_same_jti(tmp_path: Path) -> None:
-    """T17."""
+def test_t17_no_two_assertions_have_the_same_jti(tmp_path: Path) -> None:
     keys = open_key_store(tmp_path / "keys")
     signer = build_signer(keys)
     assert len({decode(keys, signer.sign(TOKEN_ENDPOINT)).claims["jti"] for _ in range(20)}) == 20

@@ -42,8 +42,7 @@ def test_the_first_start_makes_a_key_that_signs_and_is_published(directory: Path
 
 
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
-def test_no_private_part_is_published(directory: Path, algorithm: Algorithm) -> None:
-    """T19."""
+def test_t19_no_private_part_is_published(directory: Path, algorithm: Algorithm) -> None:
     published = open_store(directory, algorithm).public_jwks()
     stored = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))["keys"][0]["private_jwk"]
 
