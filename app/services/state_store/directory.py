@@ -97,21 +97,6 @@ class DirectoryStateStore:
             self._files.replace(key, prepared)
 
     @_unavailable_on_io_error
-    def put_if_present(
-        self,
-        key: str,
-        value: bytes,
-        lifetime_seconds: float,
-        *,
-        durable: bool = False,  # noqa: ARG002
-    ) -> bool:
-        with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):
-            if not self._files.find(key):
-                return False
-            self._files.replace(key, prepared)
-            return True
-
-    @_unavailable_on_io_error
     def put_if_current(
         self,
         key: str,

@@ -71,9 +71,6 @@ class StateStore(Protocol):
     def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
         """Creates or replaces the record atomically: a reader sees the old value or the new one, never a part."""
 
-    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
-        """Replaces an existing record; False (and nothing written) when it is gone: what ended stays ended."""
-
     def put_if_current(
         self, key: str, mark: Hashable, value: bytes, lifetime_seconds: float, *, durable: bool = False
     ) -> bool:

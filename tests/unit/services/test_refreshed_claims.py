@@ -34,7 +34,7 @@ SELECTION = ClaimSelection(
     role_sources=("roles", "realm_access.roles"), permission_sources=("permissions",), kept=("name", "email", "acr")
 )
 AT_LOGIN = {"name": "Alice", "email": "alice@example.com", "roles": ["editor", "admin"], "permissions": ["write"]}
-CHANGES = ("add", "put", "put_if_present", "put_if_current", "delete")
+CHANGES = ("add", "put", "put_if_current", "delete")
 
 
 def build_service(mode: TokenMode, audience: str = "") -> Service:

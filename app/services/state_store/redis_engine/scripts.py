@@ -59,9 +59,6 @@ end
 PUT = Script.from_source(_WRITE + "write() return 1")
 """Twice: the same value twice."""
 
-PUT_IF_PRESENT = Script.from_source(_WRITE + "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end write() return 1")
-"""Twice: the same value twice; or 0 when it was deleted in between, which is what is true then."""
-
 PUT_IF_CURRENT = Script.from_source(
     f"""{_WRITE}
 local head = redis.call('GETRANGE', KEYS[1], 0, {HEAD_BYTES - 1})

@@ -115,9 +115,6 @@ class RedisStateStore:
     def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
         self._write("put", scripts.PUT, key, value, lifetime_seconds, durable=durable)
 
-    def put_if_present(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> bool:
-        return self._write("put_if_present", scripts.PUT_IF_PRESENT, key, value, lifetime_seconds, durable=durable)
-
     def put_if_current(
         self, key: str, mark: Hashable, value: bytes, lifetime_seconds: float, *, durable: bool = False
     ) -> bool:

@@ -135,7 +135,8 @@ def add_up_under_lock(store: StateStore, name: str, key: str, times: int) -> Non
 
 
 def replace_what_is_there(store: StateStore, keys: list[str]) -> int:
-    return sum(store.put_if_present(key, b"late", LIFETIME_SECONDS) for key in keys)
+    found = [(key, store.find(key)) for key in keys]
+    return sum(store.put_if_current(key, old.mark, b"late", LIFETIME_SECONDS) for key, old in found if old)
 
 
 def delete_each(store: StateStore, keys: list[str]) -> None:

@@ -82,7 +82,6 @@ def test_what_is_over_can_neither_be_taken_nor_replaced(engine: Engine, state: S
     state.put(KEY, b"over", 0.2)
     engine.pass_time(clock, 0.25)
     assert state.take(KEY) is None
-    assert state.put_if_present(KEY, b"again", 60) is False
     assert state.find(KEY) is None
 
 
@@ -90,19 +89,6 @@ def test_what_was_deleted_is_gone_and_deleting_nothing_is_fine(state: StateStore
     state.put(KEY, b"value", 60)
     state.delete(KEY)
     state.delete(KEY)
-    assert state.find(KEY) is None
-
-
-def test_only_a_record_that_is_there_is_replaced_if_present(state: StateStore) -> None:
-    assert state.put_if_present(KEY, b"new", 60) is False
-    assert state.find(KEY) is None
-    state.put(KEY, b"old", 60)
-    assert state.put_if_present(KEY, b"new", 60) is True
-    found = state.find(KEY)
-    assert found is not None
-    assert found.value == b"new"
-    state.delete(KEY)
-    assert state.put_if_present(KEY, b"late", 60) is False
     assert state.find(KEY) is None
 
 

@@ -225,7 +225,6 @@ def test_a_bad_file_is_one_lost_record(
         assert state.find(KEY) is None
         assert state.find(KEY) is None
         assert state.take(KEY) is None
-        assert state.put_if_present(KEY, b"new", 60) is False
         assert state.add(KEY, b"new", 60) is False, "a replayed one-time value became new"
     assert [(line["event"], line["log_level"]) for line in lines] == [("store.record_unreadable", "warning")]
     assert b"value" not in repr(lines).encode()
@@ -269,7 +268,6 @@ def test_a_record_of_a_later_version_is_left_alone_until_it_is_over(
         state.find(KEY)
     assert lines[0]["reason"] == "it was written by a later version"
     state.take(KEY)
-    state.put_if_present(KEY, b"new", 60)
     state.sweep()
     assert file.read_bytes() == content
     clock.step(61)
@@ -283,7 +281,6 @@ def test_a_record_of_a_later_version_is_left_alone_until_it_is_over(
 OPERATIONS: dict[str, Callable[[StateStore], object]] = {
     "find": lambda state: state.find(KEY),
     "put": lambda state: state.put(KEY, b"value", 60),
-    "put_if_present": lambda state: state.put_if_present(KEY, b"value", 60),
     "add": lambda state: state.add(OTHER, b"value", 60),
     "take": lambda state: state.take(KEY),
     "delete": lambda state: state.delete(KEY),
@@ -397,8 +394,10 @@ def test_a_record_cannot_be_deleted_between_the_look_and_the_replacement(
         original(files, key, prepared)
 
     state.put(KEY, b"old", 60)
+    old = state.find(KEY)
+    assert old is not None
     monkeypatch.setattr(RecordFiles, "replace", replace_slowly)
-    assert state.put_if_present(KEY, b"late", 60) is True
+    assert state.put_if_current(KEY, old.mark, b"late", 60) is True
     deletion.join()
     assert state.find(KEY) is None
 
@@ -425,7 +424,7 @@ def test_a_replacement_that_was_killed_leaves_the_old_record(folder: Path) -> No
     state = DirectoryStateStore(folder, time.time)
     state.put(KEY, b"old", 60)
     with start_actors(1) as [actor]:
-        actor.send("directory", str(folder), "die_before", "replace", "put_if_present", KEY)
+        actor.send("directory", str(folder), "die_before", "replace", "put", KEY)
         assert actor.wait() == -9
     found = state.find(KEY)
     assert found is not None

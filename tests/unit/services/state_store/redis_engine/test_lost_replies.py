@@ -41,7 +41,6 @@ def direct(redis_server: RedisServer, prefix: str) -> Iterator[RedisStateStore]:
 def warm_up(store: RedisStateStore) -> None:
     """Makes the scripts known, so that each operation is one exchange."""
     store.put(OTHER, b"", 60)
-    store.put_if_present(OTHER, b"", 60)
     other = store.find(OTHER)
     assert other is not None
     store.put_if_current(OTHER, other.mark, b"", 60)
@@ -63,7 +62,6 @@ def hold_lock(store: RedisStateStore) -> bool:
 REPEATED: dict[str, Callable[[RedisStateStore], object]] = {
     "find": lambda store: getattr(store.find(KEY), "value", None),
     "put": lambda store: store.put(KEY, b"new", 60),
-    "put_if_present": lambda store: store.put_if_present(KEY, b"new", 60),
     "put_if_current": lambda store: store.put_if_current(KEY, getattr(store.find(KEY), "mark", 0), b"new", 60),
     "delete": lambda store: store.delete(KEY),
     "add_member": lambda store: store.add_member("sessions-of-user:x", "m", 60),

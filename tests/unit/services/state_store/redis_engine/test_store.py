@@ -166,7 +166,7 @@ def use_everything(store: RedisStateStore) -> None:
     assert store.find(KEY)
     [read] = store.find_together(KEY)
     assert read is not None
-    assert store.put_if_present(KEY, b"2", 60)
+    store.put(KEY, b"2", 60)
     assert not store.put_if_current(KEY, read.mark, b"3", 60)
     assert store.add(OTHER, b"1", 60)
     assert store.take(OTHER) == b"1"
