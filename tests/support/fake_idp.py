@@ -53,6 +53,10 @@ class FakeIdp:
         self.expires_in: object = 300
         self.failure: tuple[int, dict[str, Any] | str] | None = None
         """What every endpoint but discovery answers instead."""
+        self.jwks: tuple[int, str] = (200, json.dumps({"keys": [KEY.as_dict(private=False)]}))
+        """Status and body of the keys."""
+        self.token_answers: list[Answer] = []
+        """What the token endpoint says first, in this order, without looking at what was sent."""
         self.key_id: str | None = KEY.kid
         """What ID tokens name as their key; None: nothing."""
         self.may_answer = threading.Event()
@@ -73,7 +77,7 @@ class FakeIdp:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as network:
             discovery = f"{ISSUER}/.well-known/openid-configuration"
             network.add_callback(responses.GET, discovery, callback=self._tell_metadata)
-            network.get(f"{ISSUER}/jwks", json={"keys": [KEY.as_dict(private=False)]})
+            network.add_callback(responses.GET, f"{ISSUER}/jwks", callback=self._tell_keys)
             network.add_callback(responses.POST, f"{ISSUER}/token", callback=self._give_token)
             network.add_callback(responses.POST, f"{ISSUER}/revoke", callback=self._revoke)
             network.add_callback(responses.GET, f"{ISSUER}/userinfo", callback=self._tell_userinfo)
@@ -90,12 +94,17 @@ class FakeIdp:
     def _tell_metadata(self, _request: requests.PreparedRequest) -> Answer:
         return 200, {}, json.dumps(self.metadata)
 
+    def _tell_keys(self, _request: requests.PreparedRequest) -> Answer:
+        return self.jwks[0], {}, self.jwks[1]
+
     def _give_token(self, request: requests.PreparedRequest) -> Answer:
         assert isinstance(request.body, bytes)
         self.forms.append(dict(parse_qsl(request.body.decode(), strict_parsing=True)))
         self.jkts.append(self._read_proof(request.headers.get("DPoP")))
         number = len(self.forms)
         self.may_answer.wait(10)
+        if self.token_answers:
+            return self.token_answers.pop(0)
         if self.failure is not None:
             status, body = self.failure
             return status, {}, body if isinstance(body, str) else json.dumps(body)
