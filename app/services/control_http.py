@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -58,6 +58,11 @@ class _Exchange:
 
     def __repr__(self) -> str:
         return f"_Exchange({self.method} ***)"
+
+    @property
+    def place(self) -> str:
+        """Host and port, for operators: nothing else of a URL is fit for a log."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
 
 
 class ControlHttp:
@@ -102,7 +107,7 @@ class ControlHttp:
         if limit <= 0:
             raise ControlUnreachableError("no time was left for the exchange")
         exchange = _Exchange(method, url, sent_headers, body, max_bytes, limit)
-        return _run_bounded(lambda: self._send(exchange), limit)
+        return _run_bounded(lambda: self._send(exchange), limit, exchange.place)
 
     def _send(self, exchange: _Exchange) -> ControlAnswer:
         deadline = self._monotonic() + exchange.total_seconds
@@ -175,18 +180,18 @@ def _build_body(
     return headers, json_text
 
 
-def _run_bounded(send: Callable[[], ControlAnswer], limit_seconds: float) -> ControlAnswer:
+def _run_bounded(send: Callable[[], ControlAnswer], limit_seconds: float, place: str) -> ControlAnswer:
     """Runs `send` beside the caller and stops waiting after `limit_seconds`.
 
     Socket timeouts bound each wait, not their sum, and a name look-up has none at all. What is abandoned here ends by
     its own timeouts soon after, and nobody sees its result.
     """
-    outcome = _Outcome()
+    outcome = _Outcome(place)
     threading.Thread(target=outcome.fill, args=(send,), daemon=True, name="control-http").start()
     if not outcome.done.wait(limit_seconds):
-        raise ControlUnreachableError("the exchange took too long")
+        raise ControlUnreachableError(f"the exchange with {place} took too long")
     if outcome.answer is None:
-        raise outcome.error or ControlUnreachableError("the exchange failed")
+        raise outcome.error or ControlUnreachableError(f"the exchange with {place} failed")
     return outcome.answer
 
 
@@ -199,9 +204,10 @@ def _was_never_connected(error: Exception) -> bool:
 
 
 class _Outcome:
-    __slots__ = ("answer", "done", "error")
+    __slots__ = ("answer", "done", "error", "place")
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
+        self.place = place
         self.done = threading.Event()
         self.answer: ControlAnswer | None = None
         self.error: ControlUnreachableError | None = None
@@ -214,6 +220,6 @@ class _Outcome:
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting side must hear of it
             # The class alone: the text of such an error can hold the URL, and with it what the URL carries.
             kind = ControlNotSentError if _was_never_connected(error) else ControlUnreachableError
-            self.error = kind(f"{type(error).__name__} in the exchange")
+            self.error = kind(f"{type(error).__name__} in the exchange with {self.place}")
         finally:
             self.done.set()

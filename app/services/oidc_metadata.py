@@ -48,7 +48,7 @@ class ProviderMetadata:
 def parse_provider_metadata(document: Mapping[str, object], *, issuer: str, allow_http: bool) -> ProviderMetadata:
     """Judges a discovery document; raises `MetadataRefusedError`. Members we do not know are ignored."""
     if document.get("issuer") != issuer:
-        raise MetadataRefusedError("the document's issuer is not the configured one")
+        raise MetadataRefusedError("the document's issuer is not the configured one, letter by letter")
 
     def required(name: str) -> str:
         return _parse_endpoint(document, name, allow_http) or _refuse(f"{name} is missing")

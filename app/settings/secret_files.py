@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,24 @@ def _drop(tree: Any, path: KeyPath) -> None:
         tree.pop(path[-1], None)
 
 
+def tell_wanted_file(error: OSError | ValueError) -> str:
+    """What is wanted instead of a file that could not be opened: it is missing, or not for this user."""
+    if isinstance(error, FileNotFoundError):
+        return "a file that can be read: there is none of this name"
+    if isinstance(error, PermissionError):
+        return f"a file that can be read: this one may not be read by user id {os.geteuid()}"
+    if isinstance(error, IsADirectoryError):
+        return "a file that can be read: this is a folder"
+    return "a file that can be read"
+
+
 def load_secret(path: Path) -> str:
     """The secret in a file, without the line end behind it. Raises SecretFileError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise SecretFileError("a file that can be read") from error
+        raise SecretFileError(tell_wanted_file(error)) from error
     if len(content) > MAX_SECRET_BYTES:
         raise SecretFileError(f"a file of at most {MAX_SECRET_BYTES} bytes")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -23,7 +23,6 @@ _MAX_ROUNDS = 20
 _KEY_MARK = "[key]"
 
 _WANTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "missing": lambda _: "a value: it is required",
     "string_type": lambda _: "text; put a number or a bare yes, no, on, off in quotes",
     "string_too_short": lambda _: "a text that is not empty",
     "bool_type": lambda _: "true or false",
@@ -62,8 +61,18 @@ def _describe(source: Source, findings: Findings, path: KeyPath, detail: Any) ->
         return Finding(source.name, path, "a key that is not known", _suggest(source.model, path))
     if _KEY_MARK in detail["loc"]:
         return Finding(source.name, path, "this name", _tell_wanted(detail))
-    found = "nothing" if kind == "missing" else findings.tell(source.name, path, detail["input"])
+    if kind == "missing":
+        return Finding(source.name, path, "nothing", f"{_tell_choices(source.model, path)}: it is required")
+    found = findings.tell(source.name, path, detail["input"])
     return Finding(source.name, path, found, _tell_wanted(detail))
+
+
+def _tell_choices(model: type[StrictModel], path: KeyPath) -> str:
+    section = find_section(model, path[:-1])
+    annotation = section.model_fields[str(path[-1])].annotation if section is not None else None
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(map(repr, get_args(annotation)))}"
+    return "a value"
 
 
 def _tell_wanted(detail: Any) -> str:

@@ -74,6 +74,16 @@ def test_without_a_token_it_names_the_next_step(world: World) -> None:
     assert json.loads(shown.stdout)["problem"]["code"] == "no_initial_access_token"
 
 
+def test_a_provider_that_is_away_is_the_only_problem_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(world, "register")
+    monkeypatch.setattr(world, "token", "a-token-that-is-not-sent", raising=False)
+    result = run(world, "register", issuer="http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "provider_unavailable: " in result.stderr
+    assert "127.0.0.1:9" in result.stderr
+    assert "no_initial_access_token" not in result.output
+
+
 def test_a_secret_is_not_rotated_here(world: World) -> None:
     result = run(world, "register", "--rotate-secret")
     assert result.exit_code == 1
@@ -96,3 +106,13 @@ def test_new_makes_a_new_client(world: World, monkeypatch: pytest.MonkeyPatch) -
     second = json.loads(run(world, "register", "--new", "--json").stdout)
     assert second["change"] == "registered"
     assert second["client_id"] != first["client_id"]
+
+
+def test_new_without_a_token_leaves_the_client_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "token", world.op.initial_access_token(), raising=False)
+    first = json.loads(run(world, "register", "--json").stdout)
+    monkeypatch.setattr(world, "token", "", raising=False)
+    refused = run(world, "register", "--new")
+    assert (refused.exit_code, "The present client stays." in refused.stderr) == (1, True)
+    shown = json.loads(run(world, "show", "--json").stdout)
+    assert (shown["client_id"], shown["problem"]) == (first["client_id"], None)

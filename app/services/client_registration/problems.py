@@ -30,7 +30,8 @@ class ProblemCode(StrEnum):
 _FRESH_TOKEN = "Have the provider issue a fresh initial access token and give it as DCR_IAT"  # noqa: S105 - a sentence
 
 _NEXT_STEPS = {
-    ProblemCode.PROVIDER_UNAVAILABLE: "Nothing: it is tried again until it works.",
+    ProblemCode.PROVIDER_UNAVAILABLE: "See that the provider is up and that oidc.issuer is right; a running BFF tries "
+    "again by itself.",
     ProblemCode.NOT_SUPPORTED: "Register the client by hand and give its id as oidc.client_id.",
     ProblemCode.NO_TOKEN: f"{_FRESH_TOKEN} (oidc.dcr.initial_access_token), or register the client by hand and give "
     "its id as oidc.client_id.",
@@ -50,7 +51,7 @@ _NEXT_STEPS = {
     "error says, then restart.",
     ProblemCode.NOT_AS_ASKED: "Change the client at the provider by hand, or the provider's policy, then restart.",
     ProblemCode.RECORD_UNUSABLE: "Do what the reason says, then restart.",
-    ProblemCode.STORE_UNAVAILABLE: "Nothing: it is tried again until it works.",
+    ProblemCode.STORE_UNAVAILABLE: "See that the store is up; a running BFF tries again by itself.",
 }
 
 

@@ -125,6 +125,10 @@ class Registrar:
     def _ensure(self, *, anew: bool, trust_seconds: float) -> Outcome:
         record = self._store.load()
         client = record.find_client(self._issuer)
+        if anew and client is not None and not self.has_token:
+            # Nothing is wrong with the client there is, so nothing is written down.
+            reason = "A new client needs an initial access token, and there is none. The present client stays."
+            return Outcome(Problem(ProblemCode.NO_TOKEN, reason))
         fingerprint = ""
         try:
             if client is None or anew:

@@ -99,7 +99,8 @@ class ClientRegistration:
     def ensure(self, *, anew: bool = False) -> Outcome:
         """Registers, or brings up to date, here and now; for the command line."""
         outcome = self._registrar.ensure(anew=anew, wait_seconds=30)
-        self.follow()
+        if outcome.problem is None or not outcome.problem.is_temporary:
+            self.follow()  # else what is stored is older than what was met just now
         return outcome
 
     # The background

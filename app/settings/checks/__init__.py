@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from app.settings.checks.bearer_tokens import check_bearer_tokens, warn_of_bearer_tokens
-from app.settings.checks.credentials import check_client, check_other_secrets, warn_of_registration
+from app.settings.checks.credentials import (
+    check_client,
+    check_other_secrets,
+    warn_of_registration,
+    warn_of_unused_secret,
+)
 from app.settings.checks.deployment import check_deployment, warn_of_deployment
 from app.settings.checks.draft import Draft
 from app.settings.checks.forward_auth_entries import check_forward_auth, warn_of_forward_auth
@@ -32,6 +37,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
 WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (
     warn_of_deployment,
     warn_of_registration,
+    warn_of_unused_secret,
     warn_of_times,
     warn_of_services,
     warn_of_routes,

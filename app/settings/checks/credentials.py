@@ -70,6 +70,12 @@ def warn_of_registration(draft: Draft) -> Iterator[str]:
         yield "oidc.dcr.initial_access_token is not used: oidc.dcr.enabled is false"
 
 
+def warn_of_unused_secret(draft: Draft) -> Iterator[str]:
+    oidc = draft.settings.oidc
+    if oidc.client_auth == "private_key_jwt" and oidc.client_secret.get_secret_value():
+        yield "oidc.client_secret is not used: oidc.client_auth is private_key_jwt, not client_secret_basic or _post"
+
+
 def _check_client_secret(draft: Draft) -> Iterator[Finding]:
     oidc = draft.settings.oidc
     secret = oidc.client_secret.get_secret_value()

@@ -73,6 +73,11 @@ def warn_of_deployment(draft: Draft) -> Iterator[str]:
     host = urlsplit(settings.server.public_url).hostname or ""
     if settings.environment == "development" and not is_loopback_host(host):
         yield f"environment: development, though server.public_url names {host}: say production where others reach it"
+    if settings.server.is_https and not settings.server.trusted_proxies:
+        yield (
+            "server.trusted_proxies is empty: the edge that ends TLS is not believed about the client's address, so "
+            "all callers count as one for limits.login_starts and in the logs"
+        )
     if settings.environment == "production":
         for origin in settings.cors.allow_origins:
             if origin.startswith("http://"):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from app.settings.checks.draft import Draft, value_at
 from app.settings.findings import Finding
+from app.settings.secret_files import tell_wanted_file
 
 _KEY_BYTES = 32
 _LARGEST_KEY_FILE_BYTES = 64 * 1024
-_WANTED = "a file that can be read"
 
 
 def check_named_files(draft: Draft) -> Iterator[Finding]:
@@ -24,28 +24,29 @@ def check_named_files(draft: Draft) -> Iterator[Finding]:
         ("admin", "token_file"),
     ]
     for path in named:
-        if not _is_readable(str(value_at(settings, path))):
-            yield draft.in_settings(*path, wanted=_WANTED)
+        if wanted := _find_obstacle(str(value_at(settings, path))):
+            yield draft.in_settings(*path, wanted=wanted)
     key_file = settings.tokens.data_key_file
-    if key_file and _is_readable(key_file) and not _holds_data_keys(Path(key_file)):
+    if key_file and not _find_obstacle(key_file) and not _holds_data_keys(Path(key_file)):
         wanted = "a file of keys, each 32 random bytes in base64 on a line of its own (openssl rand -base64 32)"
         yield draft.in_settings("tokens", "data_key_file", wanted=wanted)
-    if not _is_readable(draft.pdp.connection.ca_file):
-        yield draft.in_pdp("connection", "ca_file", wanted=_WANTED)
+    if wanted := _find_obstacle(draft.pdp.connection.ca_file):
+        yield draft.in_pdp("connection", "ca_file", wanted=wanted)
     for name, service in draft.routes.services.items():
         for key in ("ca_file", "cert_file", "key_file"):
-            if not _is_readable(getattr(service.tls, key)):
-                yield draft.in_routes("services", name, "tls", key, wanted=_WANTED)
+            if wanted := _find_obstacle(getattr(service.tls, key)):
+                yield draft.in_routes("services", name, "tls", key, wanted=wanted)
 
 
-def _is_readable(path: str) -> bool:
+def _find_obstacle(path: str) -> str:
+    """What is wanted instead of this file; empty when it can be read, or none is named."""
     if not path:
-        return True
+        return ""
     try:
         with Path(path).open("rb"):
-            return True
-    except (OSError, ValueError):
-        return False
+            return ""
+    except (OSError, ValueError) as error:
+        return tell_wanted_file(error)
 
 
 def _holds_data_keys(path: Path) -> bool:

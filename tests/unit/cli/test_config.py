@@ -44,7 +44,9 @@ def test_the_check_lists_every_fault_one_a_line(folder: ConfigFolder) -> None:
     assert re.match(
         r"settings\.yaml:\d+: environment: found 'test'; wanted one of 'production', 'development'$", lines[0]
     )
-    assert re.match(r"routes\.yaml:\d+: routes\[0\]\.auth: found nothing; wanted a value: it is required$", lines[1])
+    assert re.match(
+        r"routes\.yaml:\d+: routes\[0\]\.auth: found nothing; wanted one of 'session', 'bearer', 'none': it", lines[1]
+    )
 
 
 def test_the_check_shows_warnings_and_passes(folder: ConfigFolder) -> None:

@@ -15,7 +15,7 @@ from app.settings import Configuration, ConfigurationError, Fault, load_configur
 GOOD_SECRET = "kX9-2vQ7_rT4mZ8wB1nC6"
 
 SETTINGS: dict[str, Any] = {
-    "server": {"public_url": "https://app.example.com"},
+    "server": {"public_url": "https://app.example.com", "trusted_proxies": ["10.0.0.0/8"]},
     "oidc": {
         "issuer": "https://idp.example.com",
         "client_id": "bff",

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from app.settings.secret_files import tell_wanted_file
 from tests.unit.settings.config_folder import GOOD_SECRET, ConfigFolder
 
 OTHER_SECRET = "pW3-8xJ5_sD2kL7hF4gV9"
@@ -78,7 +80,21 @@ def test_a_file_without_a_secret_is_the_only_fault(folder: ConfigFolder, tmp_pat
 def test_a_folder_is_no_secret(folder: ConfigFolder, tmp_path: Path) -> None:
     folder.change("oidc.client_secret", None)
     folder.change("oidc.client_secret_file", str(tmp_path))
-    assert folder.find_fault().key == "oidc.client_secret_file"
+    fault = folder.find_fault()
+    assert (fault.key, fault.wanted) == ("oidc.client_secret_file", "a file that can be read: this is a folder")
+
+
+@pytest.mark.parametrize("key", ["oidc.client_secret_file", "tokens.data_key_file"])
+def test_a_file_that_is_not_there_is_told_as_that(folder: ConfigFolder, tmp_path: Path, key: str) -> None:
+    folder.change("oidc.client_secret", None if "secret" in key else GOOD_SECRET)
+    folder.change(key, str(tmp_path / "nothing"))
+    assert folder.find_fault().wanted == "a file that can be read: there is none of this name"
+
+
+def test_a_file_that_may_not_be_read_is_told_with_the_user() -> None:
+    """Directly, because root, as whom tests may run, may read everything."""
+    wanted = f"a file that can be read: this one may not be read by user id {os.geteuid()}"
+    assert tell_wanted_file(PermissionError()) == wanted
 
 
 def test_a_weak_secret_in_a_file_is_as_weak(folder: ConfigFolder, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ def test_a_sound_configuration_draws_no_warning(folder: ConfigFolder) -> None:
         pytest.param({"keys.publish_ahead_seconds": 60}, "not read yet", id="keys-published-just-before-use"),
         pytest.param({"oidc.dcr.enabled": True}, "has no effect", id="client-id-and-registration"),
         pytest.param({"oidc.dcr.initial_access_token": "fresh"}, "is not used", id="token-without-registration"),
+        pytest.param({"oidc.client_auth": "private_key_jwt"}, "client_secret is not used", id="secret-beside-keys"),
+        pytest.param({"server.trusted_proxies": []}, "all callers count as one", id="https-and-no-edge"),
         pytest.param({"pdp.enabled": False}, "no decision point is asked", id="enforcement-off"),
     ],
 )
