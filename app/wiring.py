@@ -27,6 +27,7 @@ from app.services.key_store import KeyRotation, KeyStore, build_key_store
 from app.services.login_flow import LoginFlow
 from app.services.logout_flow import LogoutFlow
 from app.services.logout_marks import LogoutMarks
+from app.services.logout_refusals import LogoutRefusals
 from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.own_dpop_key import OwnDpopKey
@@ -60,6 +61,7 @@ class Services:
     login_flow: LoginFlow
     logout_flow: LogoutFlow
     backchannel_logout: BackchannelLogout
+    logout_refusals: LogoutRefusals
     own_sessions: OwnSessions
     token_provider: TokenProvider
     authorization: Authorization
@@ -205,6 +207,7 @@ def build_services(
             token_store=token_store,
             marks=logout_marks,
         ),
+        logout_refusals=LogoutRefusals(monotonic=monotonic),
         own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,
         authorization=authorization,

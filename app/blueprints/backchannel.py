@@ -21,12 +21,16 @@ blueprint = Blueprint("backchannel", __name__)
 
 @blueprint.post("/auth/backchannel-logout")
 def end_sessions() -> Response:
-    """Answers 200 when the sessions are over or there were none, 400 to a bad token, 503 to one worth sending again."""
+    """Answers 200 when the sessions are over or there were none, 400 to a bad token, 503 to one worth sending again,
+    and 429 to an address that has sent too many bad ones."""
     services = cast("Services", current_app.extensions["bff"])
+    client_address = g.bff_call.client_address
+    services.logout_refusals.check(client_address)
     try:
         ended = services.backchannel_logout.accept(read_logout_token())
     except BadRequestError as error:
-        audit.record("logout.refused", reason=error.internal_reason, client_address=g.bff_call.client_address)
+        services.logout_refusals.note(client_address)
+        audit.record("logout.refused", reason=error.internal_reason, client_address=client_address)
         # What OAuth says beside what we always say (OIDC Back-Channel Logout 1.0 §2.8).
         error.members = {"error": "invalid_request", "error_description": error.detail}
         raise

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app.services.logout_refusals import MOST_REFUSALS
 from tests.integration.login_world import ORIGIN, Browser, World, build_settings
 from tests.support.real_op import OpClient, RealOp
 
@@ -326,6 +327,25 @@ def test_a_call_of_another_shape_ends_nothing(
     )
     assert_refused(send(browser.app, token, **filled), status, code)
     assert browser.is_logged_in()
+
+
+def test_an_address_that_sent_too_many_bad_tokens_is_not_listened_to(
+    world: LogoutWorld, capfd: pytest.CaptureFixture[str]
+) -> None:
+    app = world.build()
+    browser, sid = log_in(world, app)
+    good = mint(world, sid=sid)
+    for _ in range(MOST_REFUSALS):
+        assert send(app, "a.b.c").status_code == 400
+    capfd.readouterr()
+    answer = send(app, good)
+    assert_refused(answer, 429, "rate_limited")
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert [line["code"] for line in read_audit(capfd, "access.refused")] == ["rate_limited"]
+    assert browser.is_logged_in()
+    elsewhere = {"environ_overrides": {"REMOTE_ADDR": "192.0.2.9"}}
+    assert_accepted(send(app, good, **elsewhere))
+    assert not browser.is_logged_in()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])

@@ -318,11 +318,15 @@ def test_a_login_that_cannot_be_asked_for_cannot_be_demanded(folder: ConfigFolde
     assert folder.find_faults() == ()
 
 
+@pytest.mark.parametrize("auth", ["none", "bearer"])
 @pytest.mark.parametrize(("key", "value"), [("max_age_seconds", 300), ("acr_values", ["gold"])])
-def test_where_nobody_logs_in_no_login_can_be_demanded(folder: ConfigFolder, key: str, value: object) -> None:
+def test_where_nobody_logs_in_no_login_can_be_demanded(
+    folder: ConfigFolder, key: str, value: object, auth: str
+) -> None:
     folder.change_service("token", {"mode": "none"})
-    folder.change_route(**{"auth": "none", key: value})
-    assert folder.find_fault().key == f"routes[0].{key}"
+    folder.change_route(**{"auth": auth, key: value})
+    faults = {fault.key: fault for fault in folder.find_faults()}
+    assert faults[f"routes[0].{key}"].wanted == f"nothing: with auth {auth} there is no login"
 
 
 def test_a_users_token_that_is_bound_is_bound_for_every_service(folder: ConfigFolder) -> None:
