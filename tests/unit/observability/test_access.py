@@ -47,6 +47,7 @@ def test_a_record_is_one_line_with_every_field(captured: CapturedLines) -> None:
             "service": "crud_service",
             "status": 200,
             "code": "",
+            "decision": "",
             "duration_ms": 12.346,
             "upstream_ms": 10.988,
             "bytes_in": 3,
