@@ -32,8 +32,6 @@ _PROBLEM_BACK_OFF_SECONDS = 300.0
 _TRUST_AT_START_SECONDS, _TRUST_LATER_SECONDS = 10.0, 240.0
 """What another worker found so lately is taken over: when all start, or all come back to a problem, one of them asks
 the provider."""
-_READ_AGAIN_SECONDS = 1.0
-"""However often a client is asked for that is not there, the record is read about once a second."""
 
 log = logs.get_logger(__name__)
 
@@ -58,15 +56,18 @@ class ClientRegistration:
         self._monotonic = monotonic
         self._client: StoredClient | None = None
         self._problem: Problem | None = None
-        self._looked_at = float("-inf")
         self._due_at = float("-inf")
         self._failures = 0
         self._ensured_fingerprint = ""
         self._stopping = threading.Event()
 
     def get_client_id(self) -> str:
-        """Returns the client's id; raises `IdpUnavailableError` while there is none."""
-        if self._client is None and self._monotonic() - self._looked_at >= _READ_AGAIN_SECONDS:
+        """Returns the client's id; raises `IdpUnavailableError` while there is none.
+
+        While this worker knows none it looks each time: another one may have registered it just now, and a login costs
+        more than the look.
+        """
+        if self._client is None:
             self.follow()
         if self._client is None:
             raise IdpUnavailableError(NOT_REGISTERED, internal_reason=f"not registered: {self._problem or 'not yet'}")
@@ -84,7 +85,6 @@ class ClientRegistration:
 
     def follow(self) -> None:
         """Takes over what is stored. Does not fail: what is held stays."""
-        self._looked_at = self._monotonic()
         try:
             record = self._store.load()
         except PrivateDocumentError as error:
