@@ -30,7 +30,7 @@ SECRETS_ARE_NOT_OURS = (
 _CHANGES = {"registered": "Registered.", "updated": "Updated.", "none": "Nothing had to be changed."}
 
 
-@click.group()
+@click.group(short_help="Register the BFF at its provider; see the client.")
 def client() -> None:
     """Register the BFF at its provider, and see what it is registered as.
 
@@ -38,9 +38,11 @@ def client() -> None:
     """
 
 
-@client.command()
-@click.option("--new", "anew", is_flag=True, help="Make a new client, whatever is stored.")
-@click.option("--rotate-secret", is_flag=True, help="Not possible; says what is.")
+@client.command(short_help="Register, or bring the client up to date, now.")
+@click.option(
+    "--new", "anew", is_flag=True, help="Make a new client, whatever is stored; needs an initial access token."
+)
+@click.option("--rotate-secret", is_flag=True, help="Not possible; says what to do instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_dir_option
 def register(anew: bool, rotate_secret: bool, as_json: bool, config_dir: Path | None) -> None:
@@ -68,7 +70,7 @@ def register(anew: bool, rotate_secret: bool, as_json: bool, config_dir: Path | 
     sys.exit(1 if outcome.problem else 0)
 
 
-@client.command()
+@client.command(short_help="Print what the BFF is registered as.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_dir_option
 def show(as_json: bool, config_dir: Path | None) -> None:

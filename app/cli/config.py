@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from app.cli.opening import check_key_file
 from app.cli.output import open_console, print_faults, print_warnings, tell_count
 from app.settings import Configuration, ConfigurationError
 from app.settings.effective import render_file
@@ -29,14 +30,16 @@ def config() -> None:
     """Check, show and describe the configuration."""
 
 
-@config.command()
+@config.command(short_help="Tell everything that is wrong, as a start would.")
 @config_dir_option
 def check(config_dir: Path | None) -> None:
     """Run exactly the check of a start, and tell everything that is wrong.
 
-    Exits with 0 when the BFF would start with this configuration, else with 1.
+    Exits with 0 when the BFF would start with this configuration, else with 1. Only the folders that the BFF writes to
+    are left to the start.
     """
     configuration, _ = _load(config_dir)
+    check_key_file(configuration.settings)
     console = open_console()
     counts = (
         tell_count(len(configuration.services), "service"),
@@ -50,7 +53,7 @@ def check(config_dir: Path | None) -> None:
     )
 
 
-@config.command()
+@config.command(short_help="Print what is in effect as YAML, secrets masked.")
 @click.argument("file", type=click.Choice(FILES), required=False)
 @config_dir_option
 def show(file: str | None, config_dir: Path | None) -> None:
@@ -63,7 +66,7 @@ def show(file: str | None, config_dir: Path | None) -> None:
     click.echo("---\n".join(render_file(configuration, sources[name]) for name in names), nl=False)
 
 
-@config.command()
+@config.command(short_help="Print the JSON Schema of a file, for editors.")
 @click.argument("file", type=click.Choice(FILES), default="settings")
 def schema(file: str) -> None:
     """Print the JSON Schema of FILE (default: settings), for editors.

@@ -52,7 +52,7 @@ def list_keys(as_json: bool, config_dir: Path | None) -> None:
         _print_keys(store, as_json=as_json)
 
 
-@keys.command("rotate")
+@keys.command("rotate", short_help="Publish a new key, which signs later; --now in an emergency.")
 @click.option("--now", "at_once", is_flag=True, help="In an emergency: the new key signs at once.")
 @yes_option
 @json_option

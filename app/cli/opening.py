@@ -69,6 +69,13 @@ def load_configuration_or_exit(config_dir: Path | None) -> Configuration:
         sys.exit(1)
 
 
+def check_key_file(settings: Settings) -> None:
+    """A start refuses a key file that others can read; so does who checks. What is made at the start is not missed."""
+    if settings.tokens.data_key_file:
+        with _telling_errors():
+            KeyRing.load(choose_key_file(settings))
+
+
 @contextmanager
 def open_sessions(settings: Settings) -> Iterator[SessionStore]:
     """Gives the sessions of the configured store."""

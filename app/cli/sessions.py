@@ -60,7 +60,7 @@ def list_sessions(user: str | None, config_dir: Path | None) -> None:
     console.print(Text(f"{tell_count(len(listed), 'session')}."))
 
 
-@sessions.command("end")
+@sessions.command("end", short_help="End one session, all of a user, or all there are.")
 @click.argument("reference", required=False)
 @click.option("--user", metavar="ID", help="End all sessions of this user.")
 @click.option("--all", "everybody", is_flag=True, help="End the sessions of everybody.")

@@ -74,14 +74,17 @@ def test_without_a_token_it_names_the_next_step(world: World) -> None:
     assert json.loads(shown.stdout)["problem"]["code"] == "no_initial_access_token"
 
 
-def test_a_provider_that_is_away_is_the_only_problem_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_away_is_the_only_problem_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     run(world, "register")
+    assert "no_initial_access_token" in capfd.readouterr().err
     monkeypatch.setattr(world, "token", "a-token-that-is-not-sent", raising=False)
     result = run(world, "register", issuer="http://127.0.0.1:9")
     assert result.exit_code == 1
     assert "provider_unavailable: " in result.stderr
     assert "127.0.0.1:9" in result.stderr
-    assert "no_initial_access_token" not in result.output
+    assert "no_initial_access_token" not in capfd.readouterr().err
 
 
 def test_a_secret_is_not_rotated_here(world: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -139,3 +140,21 @@ def test_the_command_is_installed_and_exits_as_the_check_says(folder: ConfigFold
     assert finished.returncode == 1
     assert "environment" in finished.stdout
     assert finished.stderr == ""
+
+
+def test_the_check_refuses_a_key_file_that_a_start_refuses(folder: ConfigFolder, tmp_path: Path) -> None:
+    key_file = tmp_path / "data_keys"
+    key_file.write_text(base64.b64encode(bytes(range(32))).decode() + "\n", encoding="ascii")
+    folder.change("tokens.data_key_file", str(key_file))
+    key_file.chmod(0o646)
+    refused = run("config", "check", "--config-dir", str(folder.write()))
+    assert (refused.exit_code, f"Run: chmod 0600 {key_file}" in refused.output) == (1, True)
+    key_file.chmod(0o600)
+    assert run("config", "check", "--config-dir", str(folder.write())).exit_code == 0
+
+
+@pytest.mark.parametrize("group", ["", "client", "config", "keys", "sessions"])
+def test_no_command_is_described_by_half_a_sentence(group: str) -> None:
+    usage, *lines = run(*group.split(), "--help").output.splitlines()
+    assert usage.startswith("Usage: ")
+    assert [line for line in lines if line.endswith("...")] == []
