@@ -120,12 +120,19 @@ def open_registration(configuration: Configuration, *, must_exist: bool = False)
 
 @contextmanager
 def _telling_errors() -> Iterator[None]:
+    with log_to_standard_error():
+        try:
+            yield
+        except _OPENING_ERRORS as error:
+            fail(describe_error(error))
+
+
+@contextmanager
+def log_to_standard_error() -> Iterator[None]:
     """Log lines go to standard error meanwhile: standard output is for people and pipes."""
     stdout, lines.stdout = lines.stdout, lines.LineWriter(_STANDARD_ERROR)
     try:
         yield
-    except _OPENING_ERRORS as error:
-        fail(describe_error(error))
     finally:
         lines.stdout = stdout
 

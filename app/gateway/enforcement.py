@@ -7,27 +7,37 @@ from datetime import UTC, datetime
 
 from app.core.errors import AccessDeniedError, BodyTooLargeError, InsufficientUserAuthenticationError
 from app.core.json_body import MAX_JSON_BODY_BYTES, check_json_headers, parse_json_body
-from app.core.permissions import TIME_FACT, CallFacts, Permission, build_question
+from app.core.permissions import TIME_FACT, CallFacts, Permission, QuestionPolicy, build_question
 from app.core.request_target import RequestTarget
 from app.core.routes import RouteMatch
 from app.gateway.bodies import LimitedBody, ReadBody
 from app.gateway.call import Call
 from app.gateway.messages import RequestBody
 from app.observability import audit
-from app.services.authorization import Authorization
+from app.services.authorizer import Authorizer
+from app.services.path_mapper import PathMapper
 
 
 class Enforcer:
     """One instance serves all calls of a worker."""
 
     def __init__(
-        self, authorization: Authorization, *, clock: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        *,
+        mapper: PathMapper,
+        policy: QuestionPolicy,
+        authorizer: Authorizer,
+        is_enabled: bool,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        record: Callable[..., None] = audit.record,
     ) -> None:
-        """Unless it is enabled, every call passes (`pdp.enabled: false`)."""
-        self._mapper = authorization.mapper
-        self._authorizer = authorization.authorizer
-        self._policy = authorization.policy
-        self._is_enabled = authorization.is_enabled
+        """Unless it is enabled, every call passes (`pdp.enabled: false`). `record` takes an audit event."""
+        self._mapper = mapper
+        self._authorizer = authorizer
+        self._policy = policy
+        self._is_enabled = is_enabled
+        self._record = record
         self._clock = clock
         self._monotonic = monotonic
 
@@ -58,7 +68,7 @@ class Enforcer:
         decision = decided.decision
         call.decision = _name_decision(decision.is_allowed, is_remembered=decided.is_remembered)
         if not decided.is_remembered:
-            audit.record(
+            self._record(
                 "access.decided",
                 user_id=call.identity.user_id,
                 session=call.identity.session_reference or None,

@@ -48,17 +48,15 @@ from app.core.step_up import check_authentication
 from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
+from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
-from app.gateway.record import CallRecorder
 from app.observability import logs
-from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.bound_calls import BoundCalls
 from app.services.dpop_key import AccessToken, BoundToken
-from app.services.session_store import SessionRecord, SessionStore, build_identity
-from app.services.token_provider import TokenProvider
-from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from app.services.session_store import SessionRecord, build_identity
+from app.services.upstream_client import Upstream, UpstreamRequest, UpstreamResponse
 
 log = logs.get_logger(__name__)
 
@@ -71,12 +69,12 @@ class Pipeline:
         *,
         policy: GatewayPolicy,
         route_table: RouteTable,
-        sessions: SessionStore,
-        bearers: BearerAuthenticator,
+        sessions: Sessions,
+        bearers: Bearers,
         enforcer: Enforcer,
-        tokens: TokenProvider,
-        upstream: UpstreamClient,
-        recorder: CallRecorder,
+        tokens: Tokens,
+        upstream: Upstream,
+        recorder: Recorder,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:

@@ -15,11 +15,20 @@ from app.services.decision_cache import DecisionCache
 from app.services.decision_epoch import DecisionEpoch
 from app.services.path_mapper import PathMapper
 from app.services.pdp_client import PdpClient
-from app.services.pdp_credentials import build_pdp_credentials
+from app.services.pdp_credentials import PdpCredentials, build_pdp_credentials
 from app.services.pdp_endpoints import PdpEndpointsFinder
 from app.services.state_store import StateStore
 from app.settings import Configuration
 from app.settings.schema.pdp_file import PdpFile
+
+
+@dataclass(frozen=True, slots=True)
+class Pdp:
+    """The decision point as `pdp.yaml` describes it: who asks it, where, and how the BFF shows who it is."""
+
+    client: PdpClient
+    endpoints: PdpEndpointsFinder
+    credentials: PdpCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +55,42 @@ def build_authorization(
 ) -> Authorization:
     """Calls no other machine. `count_decision` is told how each question was answered (see `Authorizer`)."""
     settings, pdp = configuration.settings, configuration.pdp
-    http = _build_http(pdp)
-    endpoints = PdpEndpointsFinder(pdp.connection.base_url, pdp.endpoints, http=http, monotonic=monotonic)
-    client = _build_client(pdp, http, endpoints, monotonic)
+    decision_point = build_pdp(pdp, monotonic)
     epoch = DecisionEpoch(state_store, local_cache_seconds=settings.session.local_cache_seconds, clock=clock)
     return Authorization(
         is_enabled=settings.pdp.enabled,
-        policy=QuestionPolicy(pdp.subject_type, pdp.subject_claims, pdp.context),
-        mapper=PathMapper(
-            configuration.route_table.routes,
-            _convert_endpoint_map(pdp),
-            is_default_mapping_enabled=settings.authz.default_mapping_enabled,
-        ),
-        client=client,
-        endpoints=endpoints,
+        policy=build_question_policy(pdp),
+        mapper=build_path_mapper(configuration),
+        client=decision_point.client,
+        endpoints=decision_point.endpoints,
         authorizer=Authorizer(
-            client,
+            decision_point.client,
             cache=_build_cache(pdp, monotonic),
             get_epoch=epoch.get,
             max_batch=pdp.max_batch,
             count=count_decision,
         ),
         epoch=epoch,
+    )
+
+
+def build_pdp(pdp: PdpFile, monotonic: Callable[[], float]) -> Pdp:
+    """Calls no other machine."""
+    http = _build_http(pdp)
+    endpoints = PdpEndpointsFinder(pdp.connection.base_url, pdp.endpoints, http=http, monotonic=monotonic)
+    credentials = build_pdp_credentials(pdp.connection, http, monotonic)
+    return Pdp(_build_client(pdp, http, endpoints, credentials, monotonic), endpoints, credentials)
+
+
+def build_question_policy(pdp: PdpFile) -> QuestionPolicy:
+    return QuestionPolicy(pdp.subject_type, pdp.subject_claims, pdp.context)
+
+
+def build_path_mapper(configuration: Configuration) -> PathMapper:
+    return PathMapper(
+        configuration.route_table.routes,
+        _convert_endpoint_map(configuration.pdp),
+        is_default_mapping_enabled=configuration.settings.authz.default_mapping_enabled,
     )
 
 
@@ -81,13 +104,17 @@ def _build_http(pdp: PdpFile) -> ControlHttp:
 
 
 def _build_client(
-    pdp: PdpFile, http: ControlHttp, endpoints: PdpEndpointsFinder, monotonic: Callable[[], float]
+    pdp: PdpFile,
+    http: ControlHttp,
+    endpoints: PdpEndpointsFinder,
+    credentials: PdpCredentials,
+    monotonic: Callable[[], float],
 ) -> PdpClient:
     breaker = pdp.circuit_breaker
     return PdpClient(
         http=http,
         endpoints=endpoints,
-        credentials=build_pdp_credentials(pdp.connection, http, monotonic),
+        credentials=credentials,
         retry=pdp.retry,
         breaker=CircuitBreaker(
             breaker.failure_threshold if breaker.enabled else 0,

@@ -65,7 +65,7 @@ class BearerAuthenticator:
             except (TokenInvalidError, IdpUnavailableError) as error:
                 refusals.append(error)
             else:
-                return self._build_identity(source.entry, checked.claims), checked.good_until
+                return build_caller_identity(source.entry, checked.claims, self._kept_claims), checked.good_until
         unavailable = [refusal for refusal in refusals if isinstance(refusal, IdpUnavailableError)]
         raise (unavailable or refusals or [build_token_refusal("no entry has the token's issuer and audience")])[0]
 
@@ -79,20 +79,22 @@ class BearerAuthenticator:
             if source.entry.issuer == unverified["iss"] and has_audience(unverified, source.entry.audience)
         ]
 
-    def _build_identity(self, entry: IdpEntry, claims: Mapping[str, object]) -> Identity:
-        subject = str(claims["sub"])
-        kept = {name: claims[name] for name in self._kept_claims if name in claims}
-        return Identity(
-            user_id=subject,
-            subject=subject,
-            provider=entry.provider or entry.name,
-            session_reference="",
-            claims={
-                **kept,
-                "roles": read_names(claims, entry.claims_mapping.roles),
-                "permissions": read_names(claims, entry.claims_mapping.permissions),
-            },
-        )
+
+def build_caller_identity(entry: IdpEntry, claims: Mapping[str, object], kept_claims: Sequence[str]) -> Identity:
+    """Returns who a checked token's claims say is calling."""
+    subject = str(claims["sub"])
+    kept = {name: claims[name] for name in kept_claims if name in claims}
+    return Identity(
+        user_id=subject,
+        subject=subject,
+        provider=entry.provider or entry.name,
+        session_reference="",
+        claims={
+            **kept,
+            "roles": read_names(claims, entry.claims_mapping.roles),
+            "permissions": read_names(claims, entry.claims_mapping.permissions),
+        },
+    )
 
 
 def _list_opaque_sources(sources: Sequence[AccessTokenSource]) -> Sequence[AccessTokenSource]:

@@ -18,13 +18,13 @@ from app.services.dpop_exchange import build_token_headers
 from app.services.dpop_key import BoundToken, get_origin
 from app.services.dpop_nonces import NonceMemory
 from app.services.replayable_body import ReplayableBody
-from app.services.upstream_client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from app.services.upstream_client import Upstream, UpstreamRequest, UpstreamResponse
 
 
 class BoundCalls:
     """Built once per worker, shared by all its calls."""
 
-    def __init__(self, upstream: UpstreamClient, clock: Callable[[], float]) -> None:
+    def __init__(self, upstream: Upstream, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._clock = clock
         self._nonces = NonceMemory()

@@ -34,6 +34,7 @@ from app.services.session_store.limit import LoginTurn
 from app.services.state_store.interface import StateStore
 from app.services.token_store import TokenSet, TokenStore
 from app.settings import Configuration
+from app.settings.schema.settings_file import OidcSettings
 
 START_PAGE = "/"
 CALLBACK_PATH = "/auth/callback"
@@ -172,7 +173,7 @@ class LoginFlow:
         attempt = claimed.attempt
         code = require_code(self._oidc_client.verify_callback(claimed.parameters), claimed.metadata)
         tokens, claims = self._fetch_identity(code, attempt)
-        login = self._build_new_session(claims, device)
+        login = build_new_session(self._settings.oidc, self._claims, claims, device)
         with self._session_limit.turn(login.user_id) as turn:
             ended = self._end_previous_sessions(attempt.previous_session_key, presented_session_id)
             session_id, record = self._session_store.create(login)
@@ -253,21 +254,6 @@ class LoginFlow:
             return parse_dpop_key(attempt.dpop_key)
         return generate_dpop_key() if self._settings.oidc.dpop else None
 
-    def _build_new_session(self, claims: Mapping[str, object], device: str) -> NewSession:
-        oidc = self._settings.oidc
-        authenticated_at = claims.get("auth_time")
-        return NewSession(
-            user_id=require_user_id(claims, oidc.user_id_claim),
-            subject=str(claims["sub"]),
-            provider=oidc.provider_alias,
-            issuer=oidc.issuer,
-            claims=select_claims(claims, self._claims),
-            idp_session_id=read_text(claims, "sid"),
-            auth_time=int(authenticated_at) if isinstance(authenticated_at, int | float) else None,
-            acr=read_text(claims, "acr"),
-            device=device,
-        )
-
     def _end_previous_sessions(self, previous_session_key: str | None, presented_session_id: str | None) -> int:
         """Ends the session the login was begun from and the one the callback came with (L8, L9); returns how many.
 
@@ -337,6 +323,24 @@ class LoginFlow:
         if match is not None and match.route.navigation:
             return True
         return self._configuration.forward_auth.find(address.hostname or "", path) is not None
+
+
+def build_new_session(
+    oidc: OidcSettings, selection: ClaimSelection, claims: Mapping[str, object], device: str
+) -> NewSession:
+    """Returns what a login with these claims makes; raises `LoginFailedError`."""
+    authenticated_at = claims.get("auth_time")
+    return NewSession(
+        user_id=require_user_id(claims, oidc.user_id_claim),
+        subject=str(claims["sub"]),
+        provider=oidc.provider_alias,
+        issuer=oidc.issuer,
+        claims=select_claims(claims, selection),
+        idp_session_id=read_text(claims, "sid"),
+        auth_time=int(authenticated_at) if isinstance(authenticated_at, int | float) else None,
+        acr=read_text(claims, "acr"),
+        device=device,
+    )
 
 
 def _parse_single_parameters(pairs: Pairs) -> dict[str, str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from app.core.errors import AmbiguousPathError, UnmappedError
-from app.core.path_table import PathTable, parse_route_path
+from app.core.path_table import PathTable, parse_route_path, share_a_path
 from app.core.permission_sources import CallValues, CompiledMapping, compile_mapping
 from app.core.permissions import Permission
 from app.core.request_target import list_other_spellings
@@ -29,11 +30,27 @@ _MethodMap = Mapping[str, CompiledMapping]
 
 
 @dataclass(frozen=True, slots=True)
+class MappingSource:
+    """Where a mapping stands."""
+
+    kind: Literal["authz_map", "endpoint_map", "derived"]
+    path: str
+    """As written: the route's, or that of the entry in `endpoint_map`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    source: MappingSource
+    methods: _MethodMap
+
+
+@dataclass(frozen=True, slots=True)
 class MappedCall:
     """What a call means, before its query and body have been looked into. `params` are raw."""
 
     mapping: CompiledMapping
     params: Mapping[str, str]
+    source: MappingSource
 
     @property
     def needs_body(self) -> bool:
@@ -58,14 +75,17 @@ class PathMapper:
         is_default_mapping_enabled: bool = False,
     ) -> None:
         """Raises ValueError for a mapping that cannot be compiled; the start-up check has told of it before."""
-        self._inline: dict[str, _MethodMap] = {}
-        self._derived: dict[str, _MethodMap] = {}
+        self._inline: dict[str, _Entry] = {}
+        self._derived: dict[str, _Entry] = {}
         for route in routes:
-            self._inline[route.id] = _compile_methods(route.authz_map)
+            inline = MappingSource("authz_map", route.path)
+            self._inline[route.id] = _Entry(inline, _compile_methods(route.authz_map))
             if is_default_mapping_enabled:
-                self._derived[route.id] = _compile_methods(_derive_mappings(route))
-        self._endpoints: PathTable[_MethodMap] = PathTable(
-            (path, _compile_methods(methods)) for path, methods in endpoint_map.items()
+                derived = MappingSource("derived", route.path)
+                self._derived[route.id] = _Entry(derived, _compile_methods(_derive_mappings(route)))
+        self._endpoints: PathTable[_Entry] = PathTable(
+            (path, _Entry(MappingSource("endpoint_map", path), _compile_methods(methods)))
+            for path, methods in endpoint_map.items()
         )
 
     def map_call(self, match: RouteMatch, method: str, path: str) -> MappedCall:
@@ -73,36 +93,54 @@ class PathMapper:
 
         Raises `UnmappedError` when nothing says it, `AmbiguousPathError` when it depends on how the path is decoded.
         """
-        mapping = self._inline[match.route.id].get(method)
+        inline = self._inline[match.route.id]
+        mapping = inline.methods.get(method)
         if mapping is not None:
-            return MappedCall(mapping, match.params)
+            return MappedCall(mapping, match.params, inline.source)
         mapped = self._find_endpoint(method, path)
         if mapped is not None:
             return mapped
-        mapping = self._derived.get(match.route.id, {}).get(method)
-        if mapping is None:
+        derived = self._derived.get(match.route.id)
+        mapping = derived.methods.get(method) if derived else None
+        if derived is None or mapping is None:
             raise UnmappedError
-        return MappedCall(mapping, match.params)
+        return MappedCall(mapping, match.params, derived.source)
+
+    def list_sources(self, route: Route, method: str) -> tuple[MappingSource, ...]:
+        """Where the mappings stand that calls of `method` to the route can meet, in the order they are looked at.
+
+        Empty: every such call is `unmapped`. An entry of `endpoint_map` may speak for a part of the route's paths only.
+        """
+        if method in self._inline[route.id].methods:
+            return (self._inline[route.id].source,)
+        path = parse_route_path(route.path)
+        shared = [
+            entry.source
+            for entry in self._endpoints.values
+            if method in entry.methods and share_a_path(path, parse_route_path(entry.source.path))
+        ]
+        derived = self._derived.get(route.id)
+        return (*shared, *([derived.source] if derived and method in derived.methods else []))
 
     def list_actions(self, resource_type: str) -> tuple[str, ...]:
         """All actions that any mapping knows for a type of resource, sorted."""
         known = (*self._inline.values(), *self._derived.values(), *self._endpoints.values)
         return tuple(
-            sorted({m.action for methods in known for m in methods.values() if m.resource_type == resource_type})
+            sorted({m.action for entry in known for m in entry.methods.values() if m.resource_type == resource_type})
         )
 
     def _find_endpoint(self, method: str, path: str) -> MappedCall | None:
         found = self._endpoints.find(path)
         if "%" in path or ";" in path:
             self._check_other_spellings(path, found[0] if found else None)
-        mapping = found[0].get(method) if found else None
-        return MappedCall(mapping, found[1]) if found and mapping else None
+        mapping = found[0].methods.get(method) if found else None
+        return MappedCall(mapping, found[1], found[0].source) if found and mapping else None
 
-    def _check_other_spellings(self, path: str, methods: _MethodMap | None) -> None:
+    def _check_other_spellings(self, path: str, entry: _Entry | None) -> None:
         """As for routes: a second spelling must not mean something else."""
         for spelling in list_other_spellings(path):
             other = self._endpoints.find(spelling)
-            if other is not None and other[0] is not methods:
+            if other is not None and other[0] is not entry:
                 raise AmbiguousPathError("What the call means depends on how its path is decoded.")
 
 

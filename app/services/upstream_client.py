@@ -21,6 +21,7 @@ import itertools
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from app.core.errors import BffError, UpstreamBadResponseError, UpstreamTimeoutError, UpstreamUnreachableError
 from app.core.routes import Service
@@ -40,7 +41,14 @@ from app.services.upstream_request_head import build_request_head
 from app.services.upstream_response import UpstreamResponse
 from app.services.upstream_upload import Upload, begin_upload
 
-__all__ = ["RequestBody", "UpstreamBrokenOffError", "UpstreamClient", "UpstreamRequest", "UpstreamResponse"]
+__all__ = [
+    "RequestBody",
+    "Upstream",
+    "UpstreamBrokenOffError",
+    "UpstreamClient",
+    "UpstreamRequest",
+    "UpstreamResponse",
+]
 
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _NO_ANSWER = (UpstreamUnreachableError, UpstreamTimeoutError, UpstreamBadResponseError)
@@ -53,6 +61,12 @@ class _UnprocessedError(Exception):
         super().__init__(refusal.internal_reason)
         self.refusal = refusal
         self.was_connected = was_connected
+
+
+class Upstream(Protocol):
+    """The way to the backends."""
+
+    def open(self, service: Service, request: UpstreamRequest) -> UpstreamResponse: ...
 
 
 class UpstreamClient:
@@ -135,11 +149,7 @@ class _Upstream:
         must_be_fresh: bool,
     ) -> UpstreamResponse:
         origin, pool = member
-        headers = request.headers
-        if request.build_url_headers is not None:
-            url = f"{origin.scheme}://{origin.host_header}{request.target}"
-            headers = [*headers, *request.build_url_headers(url)]
-        head = build_request_head(request.method, request.target, origin.host_header, headers, upload.framing)
+        head = build_attempt_head(origin, request, upload.framing)
         connection = self._take_connection(pool, must_be_fresh)
         try:
             return self._exchange(connection, pool, head, request, upload)
@@ -182,6 +192,14 @@ class _Upstream:
             limits.without_end() if request.streaming else limits,
             is_request_sent=exchange.is_sent,
         )
+
+
+def build_attempt_head(origin: Origin, request: UpstreamRequest, framing: str) -> bytes:
+    """Returns the head of one attempt at `origin`; raises `BadRequestError`. See `build_request_head`."""
+    headers = request.headers
+    if request.build_url_headers is not None:
+        headers = [*headers, *request.build_url_headers(f"{origin.scheme}://{origin.host_header}{request.target}")]
+    return build_request_head(request.method, request.target, origin.host_header, headers, framing)
 
 
 def _build_member(service: Service, base_url: str, monotonic: Callable[[], float]) -> tuple[Origin, UpstreamPool]:

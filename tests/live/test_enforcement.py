@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.cross_site import build_csrf_token
 from tests.support.authzen_pdp import AuthzenPdp
-from tests.support.bff import start_bff
+from tests.support.bff import run_command, start_bff
 from tests.support.gateway import Answer, Gateway, echo, put_session
 from tests.support.processes import wait_until
 from tests.support.raw_backend import RawBackend, find_closed_port
@@ -113,6 +114,23 @@ def test_the_question_is_built_from_the_route_the_session_and_what_the_configura
     }
     assert world.pdp.evaluations()[-1].headers["x-request-id"] == "call-7"
     assert world.gateway.take_requests()[0].request_line == b"GET /v1/a%20b?x=1 HTTP/1.1"
+
+
+def test_the_command_that_explains_shows_the_question_that_is_asked(world: World, tmp_path: Path) -> None:
+    body = b'{"kind": "invoice", "other": [1, 2]}'
+    assert world.put_json("/api/forms/a%20b?v=2", body).status == 200
+    [question] = world.pdp.questions
+    (tmp_path / "claims.json").write_text(json.dumps({"sub": "alice", "name": "Alice Ä"}), encoding="utf-8")
+    (tmp_path / "body.json").write_bytes(body)
+    world.pdp.decide, world.pdp.explain = lambda _: False, lambda _: {"reason_user": "Only its owner may."}
+    arguments = ["routes", "explain", "PUT", "/api/forms/a%20b?v=2", "--json", "--ask", "--from", "127.0.0.1"]
+    files = ["--as", str(tmp_path / "claims.json"), "--body", str(tmp_path / "body.json")]
+    explained = run_command(world.gateway.bff, *arguments, *files)
+    assert (explained.returncode, explained.stderr) == (1, "")
+    explanation = json.loads(explained.stdout)
+    assert json.loads(explanation["question"]["text"]) == question == world.pdp.questions[-1]
+    assert explanation["decision"] == {"asked": True, "allowed": False, "reason": "Only its owner may."}
+    assert (explanation["refusal"]["code"], explanation["backend"]) == ("access_denied", None)
 
 
 def test_a_decision_is_remembered_and_the_call_still_passes(world: World) -> None:

@@ -68,6 +68,17 @@ SENT_UNCHANGED = [
     pytest.param("/odd/%7euser", "/odd/%7euser", id="opted-in-unreserved"),
 ]
 
+NOT_ALLOWED = [
+    pytest.param("TRACE", "/public/x", 405, "method_not_allowed", id="P16-trace"),
+    pytest.param("CONNECT", "/public/x", 405, "method_not_allowed", id="P16-connect"),
+    pytest.param("PROPFIND", "/public/x", 405, "method_not_allowed", id="P16-unknown"),
+    pytest.param("POST", "/api/read", 405, "method_not_allowed", id="P16-not-on-this-route"),
+    pytest.param("DELETE", "/auth/login", 405, "method_not_allowed", id="P16-own-endpoint"),
+    pytest.param("OPTIONS", "/public/x", 405, "method_not_allowed", id="P16-options-is-a-call"),
+    pytest.param("OPTIONS", "*", 400, "bad_request", id="P19-options-asterisk"),
+    pytest.param("CONNECT", "evil.example:443", 400, "bad_request", id="P19-authority-form"),
+]
+
 
 @pytest.mark.parametrize(("target", "code"), REFUSED)
 def test_an_unsafe_path_is_refused_and_reaches_no_backend(gateway: Gateway, target: str, code: str) -> None:
@@ -84,19 +95,7 @@ def test_a_good_path_is_sent_byte_for_byte(gateway: Gateway, target: str, expect
     assert request.request_line == f"GET {expected} HTTP/1.1".encode("latin-1")
 
 
-@pytest.mark.parametrize(
-    ("method", "target", "status", "code"),
-    [
-        pytest.param("TRACE", "/public/x", 405, "method_not_allowed", id="P16-trace"),
-        pytest.param("CONNECT", "/public/x", 405, "method_not_allowed", id="P16-connect"),
-        pytest.param("PROPFIND", "/public/x", 405, "method_not_allowed", id="P16-unknown"),
-        pytest.param("POST", "/api/read", 405, "method_not_allowed", id="P16-not-on-this-route"),
-        pytest.param("DELETE", "/auth/login", 405, "method_not_allowed", id="P16-own-endpoint"),
-        pytest.param("OPTIONS", "/public/x", 405, "method_not_allowed", id="P16-options-is-a-call"),
-        pytest.param("OPTIONS", "*", 400, "bad_request", id="P19-options-asterisk"),
-        pytest.param("CONNECT", "evil.example:443", 400, "bad_request", id="P19-authority-form"),
-    ],
-)
+@pytest.mark.parametrize(("method", "target", "status", "code"), NOT_ALLOWED)
 def test_a_method_that_is_not_allowed_reaches_no_backend(
     gateway: Gateway, method: str, target: str, status: int, code: str
 ) -> None:

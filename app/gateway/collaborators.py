@@ -1,0 +1,39 @@
+"""What the pipeline asks of those it works with.
+
+In a running BFF they speak with the store, the identity provider and the backends; in a rehearsal nobody does.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from app.core.errors import BffError
+from app.core.routes import Service
+from app.gateway.call import Call
+from app.services.bearer_authenticator import BearerCaller
+from app.services.dpop_key import AccessToken
+from app.services.session_store import SessionRecord
+
+
+class Sessions(Protocol):
+    def find(self, session_id: str) -> SessionRecord | None: ...
+
+    def touch(self, session_id: str, record: SessionRecord) -> object: ...
+
+    def session_key(self, session_id: str) -> str: ...
+
+
+class Bearers(Protocol):
+    def authenticate(self, authorization: str | None) -> BearerCaller: ...
+
+
+class Tokens(Protocol):
+    def get(self, service: Service, session_key: str | None) -> AccessToken | None: ...
+
+
+class Recorder(Protocol):
+    def begin(self, call: Call) -> None: ...
+
+    def refuse(self, call: Call, error: BffError) -> None: ...
+
+    def end(self, call: Call, status: int) -> None: ...
