@@ -27,9 +27,10 @@ from app.services.oidc_client import OidcClient
 from app.services.refresh_failures import REFUSED_TARGET_SECONDS
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import NewSession, SessionStore
-from app.services.session_tokens import BACK_OFF_SECONDS, SessionTokens
+from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.state_store.file_lock import FOLDER_LOCK_NAME
+from app.services.token_refresh import BACK_OFF_SECONDS
 from app.services.token_store import TokenSet, TokenStore
 from app.settings.schema.settings_file import OidcSettings, SessionSettings
 from tests.support.fake_idp import ISSUER, FakeIdp
@@ -442,7 +443,7 @@ def test_a_session_whose_lock_is_never_free_is_refused_and_kept(world: World, mo
     key = world.log_in()
     world.now += LIFETIME_SECONDS
     worker = world.start_worker()
-    monkeypatch.setattr(worker, "_lease_seconds", 0.05)
+    monkeypatch.setattr(worker._refresh, "_lease_seconds", 0.05)
     with world.state.lock(f"refresh-{key}", 1) as hold:
         assert hold
         with pytest.raises(ServiceTokenUnavailableError):
@@ -459,7 +460,7 @@ def test_a_refresh_that_takes_too_long_is_not_waited_for_and_still_kept(
     world.now += LIFETIME_SECONDS
     world.idp.may_answer.clear()
     worker = world.start_worker()
-    monkeypatch.setattr(worker, "_lease_seconds", 0.05)
+    monkeypatch.setattr(worker._refresh, "_lease_seconds", 0.05)
     with pytest.raises(ServiceTokenUnavailableError):
         worker.get(USER, key)
     world.idp.may_answer.set()
