@@ -13,7 +13,7 @@ def create_app(configuration: Configuration | None = None) -> Flask:
     Raises `ConfigurationError` with every fault at once. Nothing reads settings after this.
     """
     from app import wiring
-    from app.blueprints import admin, auth, backchannel, forward_auth, health, me, proxy, well_known
+    from app.blueprints import admin, auth, authzen, backchannel, forward_auth, health, me, proxy, well_known
     from app.hooks import error_handlers, request_context, security_headers
 
     services = wiring.build_services(configuration or load_configuration())
@@ -34,5 +34,6 @@ def create_app(configuration: Configuration | None = None) -> Flask:
     app.register_blueprint(backchannel.blueprint)
     app.register_blueprint(forward_auth.blueprint)
     app.register_blueprint(me.blueprint)
+    app.register_blueprint(authzen.blueprint)
     app.register_blueprint(proxy.blueprint)
     return app

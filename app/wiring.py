@@ -32,6 +32,7 @@ from app.services.oidc_claims import ClaimSelection
 from app.services.oidc_client import OidcClient
 from app.services.own_dpop_key import OwnDpopKey
 from app.services.own_sessions import OwnSessions
+from app.services.page_authorizer import PageAuthorizer
 from app.services.refresh_agenda import RefreshAgenda
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
@@ -65,6 +66,7 @@ class Services:
     own_sessions: OwnSessions
     token_provider: TokenProvider
     authorization: Authorization
+    page_authorizer: PageAuthorizer
     upstream_client: UpstreamClient
     policy: GatewayPolicy
     pipeline: Pipeline
@@ -211,6 +213,7 @@ def build_services(
         own_sessions=OwnSessions(session_store=session_store, token_store=token_store, oidc_client=oidc_client),
         token_provider=token_provider,
         authorization=authorization,
+        page_authorizer=PageAuthorizer(authorization, clock=clock, monotonic=monotonic),
         upstream_client=upstream_client,
         policy=policy,
         pipeline=Pipeline(

@@ -78,7 +78,7 @@ class BodyField:
         if not isinstance(values.body, dict | list):
             return None
         found = self.query.findall(values.body)
-        return _check_value(found[0], str(self.query)) if found else None
+        return check_value(found[0], str(self.query)) if found else None
 
 
 Source = PathTemplate | QueryParameter | BodyField
@@ -159,7 +159,7 @@ def _parse_body_field(text: str) -> BodyField:
     return BodyField(query)
 
 
-def _check_value(value: object, source: str) -> object:
+def check_value(value: object, source: str) -> object:
     """What may be told: text, numbers, truth values, null, and lists of these. Anything else could be read anyhow."""
     if isinstance(value, list):
         if len(value) > _MOST_ITEMS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -43,6 +44,7 @@ class Permission:
 
     action: str
     resource: Resource
+    action_properties: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def build_question(policy: QuestionPolicy, identity: Identity, permission: Permi
     resource = permission.resource
     return Question(
         subject=build_subject(policy, identity),
-        action=Action(name=permission.action),
+        action=Action(name=permission.action, properties=permission.action_properties),
         resource=QuestionResource(type=resource.type, id=resource.id, properties=resource.properties),
         context=build_context(policy, facts) if policy.context_facts else {},
     )
@@ -117,6 +119,11 @@ def build_subject(policy: QuestionPolicy, identity: Identity) -> Subject:
 def build_context(policy: QuestionPolicy, facts: CallFacts) -> dict[str, object]:
     """The facts that the configuration names; one that the call has not is left out."""
     return {name: value for name in policy.context_facts if (value := _FACTS[name](facts))}
+
+
+def tell_time(now: float) -> str:
+    """Epoch seconds as RFC 3339."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _FACTS: Mapping[str, Callable[[CallFacts], str]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from app.core.errors import AccessDeniedError, BodyTooLargeError, InsufficientUserAuthenticationError
 from app.core.json_body import MAX_JSON_BODY_BYTES, check_json_headers, parse_json_body
@@ -15,7 +14,9 @@ from app.gateway.call import Call
 from app.gateway.messages import RequestBody
 from app.observability import audit
 from app.services.authorizer import Authorizer
+from app.services.decision_trail import record_decision
 from app.services.path_mapper import PathMapper
+from app.services.session_store import build_utc_time
 
 
 class Enforcer:
@@ -68,18 +69,14 @@ class Enforcer:
         decision = decided.decision
         call.decision = _name_decision(decision.is_allowed, is_remembered=decided.is_remembered)
         if not decided.is_remembered:
-            self._record(
-                "access.decided",
-                user_id=call.identity.user_id,
-                session=call.identity.session_reference or None,
+            record_decision(
+                call.identity,
+                permission,
+                decision,
                 route_id=call.route.id if call.route else "",
                 method=call.request.method,
-                action=permission.action,
-                resource_type=permission.resource.type,
-                resource_id=permission.resource.id,
-                decision="allow" if decision.is_allowed else "deny",
-                reason=decision.reason,
-                duration_ms=round((self._monotonic() - asked_at) * 1000, 3),
+                seconds=self._monotonic() - asked_at,
+                record=self._record,
             )
         if decision.is_allowed:
             return
@@ -95,11 +92,8 @@ class Enforcer:
             acr=call.session.acr if call.session else "",
             client_address=call.client_address,
             route_id=call.route.id if call.route else "",
-            time=self._tell_time() if TIME_FACT in self._policy.context_facts else "",
+            time=build_utc_time(self._clock()) if TIME_FACT in self._policy.context_facts else "",
         )
-
-    def _tell_time(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _NO_FACTS = CallFacts()

@@ -69,6 +69,7 @@ def build_authorization(
             get_epoch=epoch.get,
             max_batch=pdp.max_batch,
             count=count_decision,
+            monotonic=monotonic,
         ),
         epoch=epoch,
     )

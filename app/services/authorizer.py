@@ -17,6 +17,8 @@ from app.services.single_flight import SingleFlight
 
 _LONGEST_WAIT_SECONDS = 120
 """Far beyond what the decision point is given; a flight that is lost must not hold its callers for ever."""
+_ALL_BATCHES_SECONDS = 10.0
+"""No further batch is sent after that: questions that cannot share one would keep a caller waiting for each."""
 
 
 class DecisionPoint(Protocol):
@@ -53,6 +55,7 @@ class Authorizer:
         get_epoch: Callable[[], str],
         max_batch: int,
         count: Callable[[str], None],
+        monotonic: Callable[[], float],
     ) -> None:
         """Without a cache every question is asked. `count` is told how each was answered: allowed, denied or failed by
         the decision point, or remembered."""
@@ -61,6 +64,7 @@ class Authorizer:
         self._get_epoch = get_epoch
         self._max_batch = max_batch
         self._count = count
+        self._monotonic = monotonic
         self._flights: SingleFlight[Decision] = SingleFlight()
 
     def decide(self, question: Question, scope: Scope, request_id: str) -> Decided:
@@ -90,7 +94,10 @@ class Authorizer:
         known = {each.key: decision for each in asked if (decision := self._find(each, full_scope)) is not None}
         missing = {each.key: each for each in asked if each.key not in known}
         fresh: dict[bytes, Decision] = {}
+        give_up_at = self._monotonic() + _ALL_BATCHES_SECONDS
         for batch in build_batches(missing.values(), self._max_batch):
+            if self._monotonic() >= give_up_at:
+                raise PdpUnavailableError(internal_reason="the decision point takes too long for so many questions")
             for each, decision in zip(batch, self._evaluate_batch(batch, request_id), strict=True):
                 fresh[each.key] = decision
                 if self._cache is not None and each.question.is_cacheable:
@@ -136,7 +143,8 @@ class Authorizer:
 def build_batches(asked: Iterable[_Asked], max_batch: int) -> list[list[_Asked]]:
     """Spreads questions over batches so that no decision point can confuse two of them.
 
-    Some decide a batch in which a subject or a resource comes twice with different properties by the first one's.
+    Some decide a batch in which a subject, an action or a resource comes twice, with different properties, by the first
+    one's.
     """
     batches: list[_Batch] = []
     for each in asked:
@@ -152,7 +160,7 @@ def build_batches(asked: Iterable[_Asked], max_batch: int) -> list[list[_Asked]]
 class _Batch:
     members: list[_Asked]
     properties: dict[tuple[str, str, str], bytes]
-    """Of every subject and resource in it, by role, type and id."""
+    """Of every subject, action and resource in it, by role, type and id."""
 
     def takes(self, asked: _Asked, max_batch: int) -> bool:
         return len(self.members) < max_batch and all(
@@ -166,9 +174,10 @@ class _Batch:
 
 def _list_entities(asked: _Asked) -> tuple[tuple[tuple[str, str, str], bytes], ...]:
     """Compared as they are encoded: to Python, `True` equals `1`."""
-    subject, resource = asked.question.subject, asked.question.resource
+    subject, action, resource = asked.question.subject, asked.question.action, asked.question.resource
     return (
         (("subject", subject.type, subject.id), encode_properties(subject.properties)),
+        (("action", "", action.name), encode_properties(action.properties)),
         (("resource", resource.type, resource.id), encode_properties(resource.properties)),
     )
 

@@ -21,15 +21,26 @@ from app.settings.schema.pdp_file import PdpRetry
 
 Parsed = TypeVar("Parsed")
 
+NO_BATCHES_SECONDS = 600
+"""For so long a decision point that has no batch endpoint is asked one by one, before it is looked for again."""
+
+_MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+
 log = logs.get_logger(__name__)
 
 
 class _AttemptFailedError(Exception):
     """One attempt brought no decision. `is_worth_another`: the next one might."""
 
-    def __init__(self, reason: str, *, is_worth_another: bool) -> None:
+    def __init__(self, reason: str, *, is_worth_another: bool, status: int = 0) -> None:
         super().__init__(reason)
         self.is_worth_another = is_worth_another
+        self.status = status
+        """0 when no answer came."""
+
+
+class _NoSuchEndpointError(Exception):
+    """The decision point answers, and has nothing at this address."""
 
 
 class PdpClient:
@@ -54,22 +65,51 @@ class PdpClient:
         self._breaker = breaker
         self._pause = pause
         self._monotonic = monotonic
+        self._has_batches_from = float("-inf")
 
     def evaluate(self, question: bytes, request_id: str) -> Decision:
         """Asks one encoded question (`core.permissions.encode_question`); raises `PdpUnavailableError`."""
         return self._ask(self._endpoints.find().evaluation, question, request_id, parse_evaluation_answer)
 
     def evaluate_all(self, questions: Sequence[bytes], request_id: str) -> list[Decision]:
-        """Asks several encoded questions at once and returns their decisions in order; raises `PdpUnavailableError`."""
-        body = b'{"evaluations":[' + b",".join(questions) + b"]}"
-        return self._ask(
-            self._endpoints.find().batch,
-            body,
-            request_id,
-            lambda answer: parse_evaluations_answer(answer, len(questions)),
-        )
+        """Asks several encoded questions at once and returns their decisions in order; raises `PdpUnavailableError`.
 
-    def _ask(self, url: str, body: bytes, request_id: str, parse: Callable[[ControlAnswer], Parsed]) -> Parsed:
+        One by one where the decision point has no batch endpoint, which AuthZEN 1.0 leaves to it (§10).
+        """
+        if self._monotonic() < self._has_batches_from:
+            return self._evaluate_each(questions, request_id)
+        body = b'{"evaluations":[' + b",".join(questions) + b"]}"
+        try:
+            return self._ask(
+                self._endpoints.find().batch,
+                body,
+                request_id,
+                lambda answer: parse_evaluations_answer(answer, len(questions)),
+                may_be_missing=True,
+            )
+        except _NoSuchEndpointError as error:
+            log.warning("pdp.no_batch_endpoint", reason=str(error), seconds=NO_BATCHES_SECONDS)
+            self._has_batches_from = self._monotonic() + NO_BATCHES_SECONDS
+        return self._evaluate_each(questions, request_id)
+
+    def _evaluate_each(self, questions: Sequence[bytes], request_id: str) -> list[Decision]:
+        give_up_at = self._monotonic() + self._retry.max_timeout
+        decisions: list[Decision] = []
+        for question in questions:
+            if decisions and self._monotonic() >= give_up_at:
+                raise _refuse("the decision point takes too long for so many questions one by one")
+            decisions.append(self.evaluate(question, request_id))
+        return decisions
+
+    def _ask(
+        self,
+        url: str,
+        body: bytes,
+        request_id: str,
+        parse: Callable[[ControlAnswer], Parsed],
+        *,
+        may_be_missing: bool = False,
+    ) -> Parsed:
         try:
             is_trial = self._breaker.admit()
         except CircuitOpenError as error:
@@ -79,6 +119,8 @@ class PdpClient:
         except _AttemptFailedError as error:
             # Only what says something about the decision point, not what one question brought on itself.
             (self._breaker.fail if error.is_worth_another else self._breaker.succeed)(is_trial)
+            if may_be_missing and error.status in _MISSING:
+                raise _NoSuchEndpointError(str(error)) from error
             raise _refuse(str(error)) from error
         except BaseException:
             self._breaker.abandon(is_trial)
@@ -109,10 +151,10 @@ class PdpClient:
         if answer.status == HTTPStatus.UNAUTHORIZED and self._credentials.forget():
             answer = self._send(url, body, request_id, seconds_left)
         if answer.status in self._retry.retry_status_codes:
-            raise _AttemptFailedError(f"the decision point answers {answer.status}", is_worth_another=True)
+            raise _build_failure(answer, is_worth_another=True)
         if answer.status != HTTPStatus.OK:
             # 400: it does not like the question; 401 and 403: it does not know us. An operator has to look.
-            raise _AttemptFailedError(f"the decision point answers {answer.status}", is_worth_another=False)
+            raise _build_failure(answer, is_worth_another=False)
         return answer
 
     def _send(self, url: str, body: bytes, request_id: str, seconds_left: float) -> ControlAnswer:
@@ -123,6 +165,11 @@ class PdpClient:
             raise _AttemptFailedError(str(error), is_worth_another=True) from error
         except ControlUnreachableError as error:
             raise _AttemptFailedError(f"the decision point: {error}", is_worth_another=True) from error
+
+
+def _build_failure(answer: ControlAnswer, *, is_worth_another: bool) -> _AttemptFailedError:
+    reason = f"the decision point answers {answer.status}"
+    return _AttemptFailedError(reason, is_worth_another=is_worth_another, status=answer.status)
 
 
 def _refuse(reason: str) -> PdpUnavailableError:

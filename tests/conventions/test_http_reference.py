@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from app.blueprints import admin, auth, backchannel, forward_auth, health, me, proxy, well_known
+from app.blueprints import admin, auth, authzen, backchannel, forward_auth, health, me, proxy, well_known
 from app.core.own_endpoints import OWN_ENDPOINTS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http-interface.md"
@@ -18,7 +18,7 @@ def _find_endpoints() -> set[tuple[str, str]]:
     """Method and path of every endpoint that a view answers; HEAD goes with GET."""
     app = Flask("reference")
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    for module in (admin, auth, backchannel, forward_auth, health, me, proxy, well_known):
+    for module in (admin, auth, authzen, backchannel, forward_auth, health, me, proxy, well_known):
         app.register_blueprint(module.blueprint)
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in ("proxy.carry", "static")]
     return {

@@ -37,6 +37,8 @@ class AuthzenPdp:
     explain: Callable[[Question], dict[str, Any] | None] = lambda _: None
     """The `context` of an evaluation."""
     has_metadata: bool = True
+    has_batches: bool = True
+    missing_status: int = 404
     identifier: str = ""
     """Another one than its own URL in the metadata."""
     answer: tuple[int, str, bytes] | None = None
@@ -105,11 +107,11 @@ class AuthzenPdp:
         try:
             if path == "/access/v1/evaluation":
                 return _build_json(200, self._evaluate(document))
-            if path == "/access/v1/evaluations":
+            if path == "/access/v1/evaluations" and self.has_batches:
                 return _build_json(200, {"evaluations": self._evaluate_all(document)})
         except MalformedQuestionError as error:
             return 400, "text/plain", str(error).encode()
-        return 404, "text/plain", b"not here"
+        return self.missing_status, "text/plain", b"not here"
 
     def _build_metadata(self) -> dict[str, Any]:
         return {

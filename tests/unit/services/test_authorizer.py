@@ -26,10 +26,12 @@ OTHER_SCOPES = {
 }
 
 
-def ask(resource_id: str = "42", *, roles: Sequence[str] = (), kind: object = "", context: str = "") -> Question:
+def ask(
+    resource_id: str = "42", *, roles: Sequence[str] = (), kind: object = "", method: str = "", context: str = ""
+) -> Question:
     return Question(
         subject=Subject(type="user", id="alice", properties={"roles": list(roles)} if roles else {}),
-        action=Action(name="read"),
+        action=Action(name="read", properties={"method": method} if method else {}),
         resource=QuestionResource(type="form", id=resource_id, properties={"kind": kind} if kind != "" else {}),
         context={context: "2026-01-01T00:00:00Z"} if context else {},
     )
@@ -73,6 +75,7 @@ class World:
             get_epoch=lambda: self.epoch,
             max_batch=max_batch,
             count=self.counted.append,
+            monotonic=lambda: self.now,
         )
 
     @property
@@ -198,6 +201,7 @@ def test_batches_are_no_larger_than_the_decision_point_takes(world: World) -> No
         pytest.param(ask("1", kind="a"), ask("1", kind="b"), id="resource"),
         pytest.param(ask("1", kind=True), ask("1", kind=1), id="resource-alike-to-python"),
         pytest.param(ask("1"), ask("1", kind="a"), id="resource-without"),
+        pytest.param(ask("1", method="GET"), ask("2", method="PUT"), id="action"),
         pytest.param(ask("1", roles=["x"]), ask("2", roles=["y"]), id="subject"),
     ],
 )
@@ -208,6 +212,17 @@ def test_questions_that_a_decision_point_may_confuse_never_share_a_batch(
     together = {frozenset(map(encode_question, batch)) for batch in world.point.batches}
     assert not any({encode_question(one), encode_question(other)} <= batch for batch in together)
     assert world.count_asked == 3
+
+
+def test_so_many_questions_that_none_can_share_a_batch_have_a_limit_together(world: World) -> None:
+    def decide_slowly(_: Question) -> Decision:
+        world.now += 4
+        return Decision(is_allowed=True)
+
+    world.point.decide = decide_slowly
+    with pytest.raises(PdpUnavailableError):
+        world.authorizer.decide_all([ask("1", kind=str(number)) for number in range(50)], SCOPE, "id")
+    assert len(world.point.batches) == 3
 
 
 def test_workers_share_the_epoch(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from app.services.circuit_breaker import CircuitBreaker
 from app.services.control_http import ControlHttp
 from app.services.oidc_client_auth import ClientSecretBasic
 from app.services.pdp_answers import Decision
-from app.services.pdp_client import PdpClient
+from app.services.pdp_client import NO_BATCHES_SECONDS, PdpClient
 from app.services.pdp_credentials import ApiKey, ClientToken, NoCredentials, PdpCredentials
 from app.services.pdp_endpoints import GOOD_FOR_SECONDS, TRY_AGAIN_SECONDS, PdpEndpointsFinder
 from app.settings.schema.pdp_file import PdpEndpoints, PdpRetry
@@ -92,6 +92,44 @@ def test_a_batch_keeps_the_order_of_the_questions(world: World) -> None:
     decisions = world.build_client().evaluate_all(questions, "id")
     assert [decision.is_allowed for decision in decisions] == [True, True, False, True]
     assert len(world.pdp.evaluations()) == 1
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_without_a_batch_endpoint_it_is_asked_one_by_one_and_the_endpoint_looked_for_later(
+    world: World, status: int
+) -> None:
+    world.pdp.has_batches, world.pdp.missing_status = False, status
+    world.pdp.decide = lambda question: question["resource"]["id"] != "1"
+    questions = [json.dumps({**QUESTION, "resource": {"type": "form", "id": str(n)}}).encode() for n in range(3)]
+    client = world.build_client(failures=1)
+    for _ in range(2):
+        assert [each.is_allowed for each in client.evaluate_all(questions, "id")] == [True, False, True]
+    assert [request.path[-1] for request in world.pdp.evaluations()] == ["s", *"nnnnnn"]
+    world.now += NO_BATCHES_SECONDS
+    world.pdp.has_batches = True
+    client.evaluate_all(questions, "id")
+    assert world.pdp.evaluations()[-1].path.endswith("evaluations")
+
+
+def test_questions_one_by_one_have_a_limit_together(world: World) -> None:
+    world.pdp.has_batches = False
+
+    def decide_slowly(_: Any) -> bool:
+        world.now += 2
+        return True
+
+    world.pdp.decide = decide_slowly
+    with pytest.raises(PdpUnavailableError):
+        world.build_client(max_timeout=5).evaluate_all([SPACED] * 10, "id")
+    assert len(world.pdp.questions) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_a_batch_that_is_refused_is_not_asked_one_by_one(world: World, status: int) -> None:
+    world.pdp.answer = (status, "text/plain", b"")
+    with pytest.raises(PdpUnavailableError):
+        world.build_client().evaluate_all([SPACED, SPACED], "id")
+    assert world.count_evaluations() == 1
 
 
 @pytest.mark.parametrize(
