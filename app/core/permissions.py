@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -119,11 +118,6 @@ def build_subject(policy: QuestionPolicy, identity: Identity) -> Subject:
 def build_context(policy: QuestionPolicy, facts: CallFacts) -> dict[str, object]:
     """The facts that the configuration names; one that the call has not is left out."""
     return {name: value for name in policy.context_facts if (value := _FACTS[name](facts))}
-
-
-def tell_time(now: float) -> str:
-    """Epoch seconds as RFC 3339."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _FACTS: Mapping[str, Callable[[CallFacts], str]] = {

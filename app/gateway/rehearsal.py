@@ -149,6 +149,7 @@ class Rehearser:
                     get_epoch=str,
                     max_batch=1,
                     count=_ignore,
+                    monotonic=self._monotonic,
                 ),
                 is_enabled=configuration.settings.pdp.enabled,
                 clock=self._clock,

@@ -20,8 +20,7 @@ def record_decision(
     seconds: float,
     record: Callable[..., None] = audit.record,
 ) -> None:
-    """Gives `record` the event `access.decided`. `route_id` is a route or an endpoint of ours, `seconds` how long asking
-    took."""
+    """Gives `record` the event `access.decided`. `route_id` is a route or an own endpoint; asking took `seconds`."""
     record(
         "access.decided",
         user_id=identity.user_id,

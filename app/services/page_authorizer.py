@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from app.core.identity import Identity
 from app.core.page_questions import PageQuestions
-from app.core.permissions import TIME_FACT, CallFacts, Permission, Resource, build_question, tell_time
+from app.core.permissions import TIME_FACT, CallFacts, Permission, Resource, build_question
 from app.services.authorization import Authorization
 from app.services.decision_trail import record_decision
 from app.services.pdp_answers import Decision
+from app.services.session_store import build_utc_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +87,5 @@ class PageAuthorizer:
         return CallFacts(
             acr=asking.acr,
             client_address=asking.client_address,
-            time=tell_time(self._clock()) if has_time else "",
+            time=build_utc_time(self._clock()) if has_time else "",
         )
