@@ -72,6 +72,10 @@ class KeyRing:
         cipher = self._ciphers[self._sealing_key_id]
         return head + nonce + cipher.encrypt(nonce, plaintext, _build_associated_text(head, bound_to))
 
+    def is_sealed_by_first(self, sealed: bytes) -> bool:
+        """What another key sealed does not open any more once that key is dropped."""
+        return sealed.startswith(_VERSION + self._sealing_key_id)
+
     def open(self, sealed: bytes, bound_to: str) -> bytes:
         """Raises `SealBrokenError`."""
         head, nonce, body = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:_BODY_OFFSET], sealed[_BODY_OFFSET:]

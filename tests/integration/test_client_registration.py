@@ -3,6 +3,7 @@ whose registration access tokens change with each update."""
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from pathlib import Path
@@ -371,3 +372,22 @@ def test_no_token_is_in_a_line(world: World, captured: CapturedLines) -> None:
         assert secret not in captured.text
         assert secret not in repr(client)
         assert secret not in repr(registration.read())
+
+
+def test_a_new_data_key_takes_over_the_registration_before_the_old_one_is_dropped(world: World, tmp_path: Path) -> None:
+    """As the key file is changed: a start with the new key first, later one without the old key."""
+    old, new = (base64.b64encode(bytes([number]) + bytes(range(31))).decode() for number in (1, 2))
+    key_file = tmp_path / "data_keys"
+    tokens = {"tokens": {"data_key_file": str(key_file)}}
+    for keys in ([old], [new, old], [new]):
+        key_file.touch(mode=0o600)
+        key_file.write_text("\n".join(keys), encoding="ascii")
+        if keys == [old]:
+            register(world, changes=tokens)
+        else:
+            age_check(world)
+            look(build_app(world, changes=tokens))
+    world.op.reset()
+    age_check(world)
+    look(build_app(world, changes=tokens))
+    assert requests_to_registration(world.op) == ["GET"]

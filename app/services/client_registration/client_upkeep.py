@@ -128,10 +128,12 @@ class ClientUpkeep:
     def _follow_token(
         self, record: RegistrationRecord, client: StoredClient, token: str, answer: ClientAnswer
     ) -> tuple[RegistrationRecord, StoredClient, str]:
-        """Keeps a new registration access token first of all: the old one is no good any more (RFC 7592 §3)."""
+        """Keeps a new registration access token first of all: the old one is no good any more (RFC 7592 §3). One that
+        stays is sealed anew once the key ring has a new first key."""
         uri = answer.registration_client_uri or client.registration_client_uri
         new = answer.registration_access_token or token
-        if (uri, new) == (client.registration_client_uri, token):
+        is_sealed_well = self._store.is_token_sealed_by_first(client)
+        if is_sealed_well and (uri, new) == (client.registration_client_uri, token):
             return record, client, token
         client = replace(
             client, registration_client_uri=uri, sealed_token=self._store.seal_token(client.client_id, new)

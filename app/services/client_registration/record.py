@@ -119,6 +119,9 @@ class RegistrationStore:
         except UnicodeDecodeError:
             raise SealBrokenError("it is no text") from None
 
+    def is_token_sealed_by_first(self, client: StoredClient) -> bool:
+        return self._key_ring.is_sealed_by_first(client.sealed_token)
+
     def _parse(self, content: bytes | None) -> RegistrationRecord:
         if content is None:
             return RegistrationRecord()
