@@ -179,7 +179,8 @@ class ClientRegistration:
     def _note_problem(self, problem: Problem | None) -> None:
         """Says each problem once."""
         if problem is not None and problem != self._problem:
-            log.error(
+            say = log.warning if problem.is_temporary else log.error
+            say(
                 "client_registration.problem",
                 problem=problem.code.value,
                 reason=problem.reason,

@@ -211,7 +211,9 @@ class KeyStore:
         if self._held is None:
             self._look()
         if self._held is None:
-            raise StoreUnavailableError(internal_reason=f"there is no signing key: {self._read_trouble}")
+            raise StoreUnavailableError(
+                internal_reason=f"there is no signing key: {self._read_trouble or 'none was made yet'}"
+            )
         return self._held
 
     def _parse(self, content: bytes) -> Keys:

@@ -71,8 +71,9 @@ def test_a_problem_is_said_once_and_again_when_it_is_another(
         for _ in range(3):
             world.now += 1000
             worker.look(1000)
-    problems = [line["problem"] for line in captured.of("event") if line["event"] == "client_registration.problem"]
-    assert problems == ["provider_unavailable", "metadata_refused"]
+    said = [line for line in captured.of("event") if line["event"] == "client_registration.problem"]
+    assert [line["problem"] for line in said] == ["provider_unavailable", "metadata_refused"]
+    assert [line["level"] for line in said] == ["warning", "error"], "the first heals by itself"
     assert len(world.calls) == 3, "the provider's policy may have changed meanwhile"
     assert [line["problem"] for line in captured.of("audit")] == ["metadata_refused"]
 
