@@ -103,6 +103,7 @@ def build_services(
         key_ring,
         settings=settings.session,
         clock=clock,
+        issuer=settings.oidc.issuer,
         keep_tokens=token_store.keep_read if any(map(needs_user_tokens, configuration.services.values())) else None,
     )
     idp_http = ControlHttp(timeout_seconds=settings.oidc.timeout_seconds, ca_file=settings.oidc.ca_file)

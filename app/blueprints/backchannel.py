@@ -22,13 +22,13 @@ blueprint = Blueprint("backchannel", __name__)
 @blueprint.post("/auth/backchannel-logout")
 def end_sessions() -> Response:
     """Answers 200 when the sessions are over or there were none, 400 to a bad token, 503 to one worth sending again,
-    and 429 to an address that has sent too many bad ones."""
+    and 429 to a bad one from an address that has sent too many of them."""
     services = cast("Services", current_app.extensions["bff"])
     client_address = g.bff_call.client_address
-    services.logout_refusals.check(client_address)
     try:
         ended = services.backchannel_logout.accept(read_logout_token())
     except BadRequestError as error:
+        services.logout_refusals.check(client_address)
         services.logout_refusals.note(client_address)
         audit.record("logout.refused", reason=error.internal_reason, client_address=client_address)
         # What OAuth says beside what we always say (OIDC Back-Channel Logout 1.0 §2.8).

@@ -101,7 +101,7 @@ def build_question(policy: QuestionPolicy, identity: Identity, permission: Permi
         subject=build_subject(policy, identity),
         action=Action(name=permission.action, properties=permission.action_properties),
         resource=QuestionResource(type=resource.type, id=resource.id, properties=resource.properties),
-        context=build_context(policy, facts) if policy.context_facts else {},
+        context=build_context(policy, identity, facts) if policy.context_facts else {},
     )
 
 
@@ -115,16 +115,17 @@ def build_subject(policy: QuestionPolicy, identity: Identity) -> Subject:
     )
 
 
-def build_context(policy: QuestionPolicy, facts: CallFacts) -> dict[str, object]:
+def build_context(policy: QuestionPolicy, identity: Identity, facts: CallFacts) -> dict[str, object]:
     """The facts that the configuration names; one that the call has not is left out."""
-    return {name: value for name in policy.context_facts if (value := _FACTS[name](facts))}
+    return {name: value for name in policy.context_facts if (value := _FACTS[name](identity, facts))}
 
 
-_FACTS: Mapping[str, Callable[[CallFacts], str]] = {
-    "acr": lambda facts: facts.acr,
-    "client_address": lambda facts: facts.client_address,
-    "route_id": lambda facts: facts.route_id,
-    TIME_FACT: lambda facts: facts.time,
+_FACTS: Mapping[str, Callable[[Identity, CallFacts], str]] = {
+    "acr": lambda _, facts: facts.acr,
+    "client_address": lambda _, facts: facts.client_address,
+    "provider": lambda identity, _: identity.provider,  # who vouches for the subject's id: several may give the same
+    "route_id": lambda _, facts: facts.route_id,
+    TIME_FACT: lambda _, facts: facts.time,
 }
 
 _encoder = msgspec.json.Encoder(order="deterministic")

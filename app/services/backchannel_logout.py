@@ -104,9 +104,16 @@ class BackchannelLogout:
         self._state_store.put(name, b"", MAX_AGE_SECONDS + 2 * self._settings.clock_skew_seconds + CLAIM_SECONDS)
 
     def _find_keys(self, token: LogoutToken) -> frozenset[str]:
-        if token.idp_session_id is not None:
-            return self._session_store.find_keys_of_idp_session(token.issuer, token.idp_session_id)
-        return self._session_store.find_keys_of_subject(token.issuer, token.subject or "")
+        if token.idp_session_id is None:
+            return self._session_store.find_keys_of_subject(token.issuer, token.subject or "")
+        named = self._session_store.find_keys_of_idp_session(token.issuer, token.idp_session_id)
+        return named | self._find_unnamed_keys(token) if token.subject is not None else named
+
+    def _find_unnamed_keys(self, token: LogoutToken) -> frozenset[str]:
+        """Those of the subject whose logins told no `sid`: any of them may be the one that is meant (§2.7)."""
+        keys = self._session_store.find_keys_of_subject(token.issuer, token.subject or "")
+        found = {key: self._session_store.find_stored_by_key(key) for key in keys}
+        return frozenset(key for key, record in found.items() if record is not None and not record.idp_session_id)
 
     def _end(self, key: str, token: LogoutToken) -> EndedSession | None:
         """Ends also what cannot be read: a login that is about to write it, or a record of a later version."""

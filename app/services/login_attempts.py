@@ -37,6 +37,8 @@ class LoginAttempt(msgspec.Struct, frozen=True, kw_only=True):
     required_acr_values: tuple[str, ...] = ()
     """One of these must be the `acr` of the ID token; empty: whatever the provider does will do."""
 
+    issuer: str = ""
+    """The provider it was begun at; empty in one that an older version wrote."""
     dpop_key: str | None = None
     """The private key that the login's tokens are to be bound to (`DpopKey.text`); the provider knows it already."""
 

@@ -160,6 +160,9 @@ class LoginFlow:
         if pending.redirect_uri != own_origin + CALLBACK_PATH:
             # Hosts that differ by their port alone share their cookies.
             raise LoginStateInvalidError(internal_reason="the login was begun on another of our hosts")
+        if pending.issuer not in ("", self._settings.oidc.issuer):
+            # Its code is for the provider that was asked, and must be shown to no other (RFC 9700 §4.4).
+            raise LoginStateInvalidError(internal_reason="the login was begun at another identity provider")
         check_return_address(pending.return_to, self._settings, own_origin)
         metadata = self._oidc_client.get_metadata()
         attempt = self._attempts.take(answer.state)
@@ -207,6 +210,7 @@ class LoginFlow:
             code_verifier=request.code_verifier,
             redirect_uri=request.redirect_uri,
             return_to=return_to,
+            issuer=self._settings.oidc.issuer,
             dpop_key=request.dpop_key.text if request.dpop_key else None,
             previous_session_key=self._find_session_key(live_session_id),
             max_age_seconds=int(max_age) if max_age is not None else None,

@@ -97,7 +97,7 @@ class LogoutFlow:
             audit.record("logout.completed", **_describe(record), deferred=is_deferred)
         if record is not None:
             audit.record("session.ended", **_describe(record), reason="logout")
-        if record is None or tokens is None:
+        if record is None or tokens is None or record.issuer != self._oidc_client.issuer:
             return LogoutDone(None, checked, had_session)
         revoke_tokens(self._oidc_client, tokens, record)
         return LogoutDone(self._make_logout_url(tokens, checked, own_origin), checked, had_session)

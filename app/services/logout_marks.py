@@ -29,16 +29,20 @@ class LogoutMarks:
         self._clock = clock
 
     def leave(self, token: LogoutToken) -> None:
-        """Marks what the token ends: a session at the provider, for good, or all of a subject's until now.
+        """Marks what the token ends: a session at the provider, for good, or all of a subject's until now; with the
+        session also those of its subject of which nobody told the `sid`.
 
         "Now" is when the word came and not when it was sent: it is compared with times of our own clocks only.
         """
         now = msgspec.msgpack.encode(self._clock())
+        names = []
         if token.idp_session_id is not None:
-            name = _build_name("sid", token.issuer, token.idp_session_id)
-        else:
-            name = _build_name("sub", token.issuer, token.subject or "")
-        self._state_store.put(name, now, MARK_LIFETIME_SECONDS, durable=True)
+            names.append(_build_name("sid", token.issuer, token.idp_session_id))
+        if token.subject is not None:
+            kind = "sub" if token.idp_session_id is None else "sub-without-sid"
+            names.append(_build_name(kind, token.issuer, token.subject))
+        for name in names:
+            self._state_store.put(name, now, MARK_LIFETIME_SECONDS, durable=True)
 
     def cover(self, record: SessionRecord, login_started_at: float) -> bool:
         """Tells whether the provider has ended this session already.
@@ -48,8 +52,9 @@ class LogoutMarks:
         sid = record.idp_session_id
         if sid and self._state_store.find(_build_name("sid", record.issuer, sid)) is not None:
             return True
-        mark = self._state_store.find(_build_name("sub", record.issuer, record.subject))
-        return mark is not None and login_started_at <= msgspec.msgpack.decode(mark.value, type=float)
+        kinds = ("sub",) if sid else ("sub", "sub-without-sid")
+        marks = [self._state_store.find(_build_name(kind, record.issuer, record.subject)) for kind in kinds]
+        return any(mark and login_started_at <= msgspec.msgpack.decode(mark.value, type=float) for mark in marks)
 
 
 def _build_name(kind: str, issuer: str, identifier: str) -> str:

@@ -1,8 +1,9 @@
-"""Bounds what an address may cost with logout tokens that are not good: each takes a signature check and a line in the
-audit trail.
+"""Counts the logout tokens of an address that are not good, and has it told to wait when there are too many.
 
-Only refusals count, so a provider that ends ten thousand sessions in a minute never meets the bound. Each worker counts
-by itself and in memory: a call from a stranger must not cost the store anything.
+A good token is heard from every address, however many bad ones came from there: who shares the provider's address, or
+stands behind the same edge, must not be able to keep its logouts away from us. Only refusals count, so a provider that
+ends ten thousand sessions in a minute never meets the bound. Each worker counts by itself and in memory: a call from a
+stranger must not cost the store anything.
 """
 
 from __future__ import annotations

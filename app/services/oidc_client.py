@@ -91,6 +91,11 @@ class OidcClient:
         # Anybody may send logout tokens with invented key ids; the looks for new keys that logins need are not theirs.
         self._logout_keys = KeySource(http=http, clock=clock, get_jwks_uri=lambda: self.get_metadata().jwks_uri)
 
+    @property
+    def issuer(self) -> str:
+        """Which provider this is."""
+        return self._settings.issuer
+
     def get_metadata(self) -> ProviderMetadata:
         """Returns the provider's metadata; raises `IdpUnavailableError` while there is none."""
         return self._metadata.get()

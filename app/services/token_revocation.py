@@ -12,7 +12,10 @@ REVOCATION_SECONDS = 3
 
 
 def revoke_tokens(oidc_client: OidcClient, tokens: TokenSet, record: SessionRecord) -> None:
-    """Revokes the refresh token, with which the access token goes at most providers (RFC 7009 §2.1)."""
+    """Revokes the refresh token, with which the access token goes at most providers (RFC 7009 §2.1). Does nothing for
+    a session from the time of another provider: this one must not be shown its tokens."""
+    if record.issuer != oidc_client.issuer:
+        return
     token, hint = tokens.refresh_token, "refresh_token"
     if token is None:
         token, hint = tokens.access_token, "access_token"

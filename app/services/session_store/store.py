@@ -67,13 +67,18 @@ class SessionStore:
         *,
         settings: SessionSettings,
         clock: Callable[[], float],
+        issuer: str = "",
         keep_tokens: Callable[[str, StoredRecord], None] | None = None,
     ) -> None:
-        """`keep_tokens` is given the key and the sealed tokens of each session that a copy is made of: who wants the
-        one mostly wants the other, and read together they cost one round trip."""
+        """`issuer` is the provider that logs users in: a session from another one, before the settings were changed, is
+        not used, so that no provider is shown another one's tokens. Empty: whoever it was.
+
+        `keep_tokens` is given the key and the sealed tokens of each session that a copy is made of: who wants the one
+        mostly wants the other, and read together they cost one round trip."""
         self._state = state
         self._key_ring = key_ring
         self._clock = clock
+        self._issuer = issuer
         self._timeouts = SessionTimeouts.from_settings(settings)
         self._copies: LocalCopies[SessionRecord] = LocalCopies(
             state.is_current, max_age_seconds=settings.local_cache_seconds
@@ -232,7 +237,9 @@ class SessionStore:
         return self._timeouts.absolute_expires_at(record)
 
     def _is_live(self, key: str, record: SessionRecord, now: float) -> bool:
-        return key not in self._unfinished_ends and not self._timeouts.is_over(record, now)
+        if key in self._unfinished_ends or self._timeouts.is_over(record, now):
+            return False
+        return record.issuer == self._issuer or not self._issuer
 
     def _read(self, key: str, name: str, now: float) -> SessionRecord | None:
         stored, tokens = self._find_with_tokens(key, name)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.settings.checks.draft import Draft
+from app.settings.checks.route_entries import choose_authz
 from app.settings.findings import Finding
 from app.settings.schema import IdpEntry
 from app.settings.schema.formats import is_loopback_host
@@ -96,3 +97,22 @@ def warn_of_bearer_tokens(draft: Draft) -> Iterator[str]:
         )
     if draft.idps.idps and not any(route.auth == "bearer" for route in draft.routes.routes):
         yield "idps.yaml has entries, but no route has auth: bearer"
+        return
+    yield from _warn_of_shared_ids(draft)
+
+
+def _warn_of_shared_ids(draft: Draft) -> Iterator[str]:
+    """A caller is known by `sub`, which one issuer gives once. What goes by it alone must not hear of two issuers."""
+    oidc = draft.settings.oidc
+    issuers = {entry.issuer for entry in draft.idps.idps}
+    asks = any(route.auth == "bearer" and choose_authz(draft, route) == "pdp" for route in draft.routes.routes)
+    if asks and issuers - {oidc.issuer} and "provider" not in draft.pdp.context:
+        yield (
+            "the decision point is asked about callers of several issuers, who may have the same sub, and is not told "
+            "which one it is: name provider in the context of pdp.yaml"
+        )
+    if issuers and oidc.user_id_claim != "sub":
+        yield (
+            f"oidc.user_id_claim is {oidc.user_id_claim}, and bearer callers are known by their sub: X-User-ID and the "
+            "decision point's subject mean two different things, and nobody may choose the one to be the other"
+        )

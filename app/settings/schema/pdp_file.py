@@ -130,7 +130,7 @@ class PdpFile(StrictModel):
     subject_claims: ClaimNames = ()
     """Claims of the session sent as subject properties."""
     context: Annotated[
-        tuple[Annotated[Literal["acr", "client_address", "time", "route_id"], PlainText], ...], List
+        tuple[Annotated[Literal["acr", "client_address", "time", "route_id", "provider"], PlainText], ...], List
     ] = ()
     """Facts sent along; a question that holds the time is never cached."""
     endpoint_map: Mapping[Annotated[FilledText, AfterValidator(parse_route_path)], Mapping[Method, MappingEntry]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_a_question_holds_the_claims_and_facts_that_were_named_and_that_there_ar
         "time": "2023-11-14T22:13:20Z",
     }
     assert "acr" not in json.loads(encode_question(build(policy, facts=CallFacts(route_id="forms"))))["context"]
+
+
+def test_d2_the_same_id_from_two_issuers_is_two_questions_where_the_provider_is_told() -> None:
+    told = QuestionPolicy(context_facts=("provider",))
+    ours, theirs = build(told), build(told, identity=replace(ALICE, provider="partners"))
+    assert json.loads(encode_question(theirs))["context"] == {"provider": "partners"}
+    assert build_decision_key(encode_question(ours)) != build_decision_key(encode_question(theirs))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from app.core.errors import BadRequestError, LoginFailedError, StoreUnavailableE
 from app.core.logout_token import LOGOUT_EVENT, MAX_AGE_SECONDS
 from app.services.backchannel_logout import CLAIM_SECONDS, BackchannelLogout
 from app.services.logout_marks import LogoutMarks
+from app.services.session_store.keys import build_user_index_name
 from tests.support.fake_idp import CLIENT_ID, ISSUER, KEY
 from tests.unit.services.flow_world import World, build_settings, world
 
@@ -109,6 +110,33 @@ def test_a_session_that_the_provider_has_ended_is_not_made_however_late_its_logi
         world.log_in()
     world.idp.claims = {"sid": "s2"}
     assert world.session_store.find(world.log_in().session_id) is not None
+
+
+def test_a_login_without_sid_that_had_begun_is_ended_by_any_logout_of_its_user(world: World) -> None:
+    overtaken = world.begin()
+    world.now += 5
+    build_logout(world).accept(sign(world, sid="s1"))
+    with pytest.raises(LoginFailedError):
+        world.finish(*overtaken)
+    world.now += 1
+    assert world.session_store.find(world.log_in().session_id) is not None
+
+
+def test_a_login_with_another_sid_is_not_ended(world: World) -> None:
+    world.idp.claims = {"sid": "s2"}
+    login = world.begin()
+    build_logout(world).accept(sign(world, sid="s1"))
+    assert world.session_store.find(world.finish(*login).session_id) is not None
+
+
+def test_a_session_that_is_just_being_written_is_not_ended_by_another_ones_sid(world: World) -> None:
+    """Its lists are there and its record is not: whose `sid` it has is not known yet, and the login looks for marks."""
+    key = "0" * 64
+    world.state_store.add_member(build_user_index_name("alice"), key, 3600)
+    build_logout(world).accept(sign(world, sid="s1"))
+    assert not world.session_store.has_ended(key)
+    build_logout(world).accept(sign(world, jti="j2"))
+    assert world.session_store.has_ended(key)
 
 
 def test_a_mark_outlives_every_login_that_it_concerns(world: World) -> None:

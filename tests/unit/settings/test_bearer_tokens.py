@@ -106,3 +106,21 @@ def test_issuers_that_no_route_uses_and_nameless_tokens_are_warned_of(bearer_fol
     warnings = bearer_folder.load().warnings
     assert any("no route has auth: bearer" in warning for warning in warnings)
     assert any("does not name its issuer" in warning for warning in warnings)
+
+
+def test_a_decision_point_that_cannot_tell_two_issuers_apart_is_warned_of(bearer_folder: ConfigFolder) -> None:
+    bearer_folder.change_route(authz="pdp", methods=["GET"], authz_map={"GET": {"resource": "form", "action": "read"}})
+    pdp = {"connection": {"base_url": "https://pdp.example.com"}, "context": ["acr"]}
+    bearer_folder.pdp = pdp
+    [sentence] = bearer_folder.load().warnings
+    assert "name provider in the context of pdp.yaml" in sentence
+    bearer_folder.pdp = {**pdp, "context": ["provider"]}
+    assert bearer_folder.load().warnings == ()
+    bearer_folder.pdp, bearer_folder.idps = pdp, {"idps": [OF_THE_LOGIN]}
+    assert bearer_folder.load().warnings == ()
+
+
+def test_user_ids_of_two_kinds_are_warned_of(bearer_folder: ConfigFolder) -> None:
+    bearer_folder.change("oidc.user_id_claim", "preferred_username")
+    [sentence] = bearer_folder.load().warnings
+    assert "bearer callers are known by their sub" in sentence
