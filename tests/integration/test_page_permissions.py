@@ -75,7 +75,7 @@ class World:
                 user_id="alice",
                 subject="sub-alice",
                 provider="test",
-                issuer="http://test",
+                issuer="http://127.0.0.1:9",
                 claims={"roles": ["editor"], "email": "alice@example.com"},
                 acr="silver",
             )

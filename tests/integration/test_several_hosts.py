@@ -190,7 +190,7 @@ def test_with_a_shared_domain_one_login_serves_all_hosts(world: World) -> None:
     }
     app = build_app(world.directory, merge(world.settings, changes))
     services = app.extensions["bff"]
-    login = NewSession(user_id="alice", subject="alice", provider="test", issuer="i", claims={})
+    login = NewSession(user_id="alice", subject="alice", provider="test", issuer="https://idp.example.com", claims={})
     session_id, _ = services.session_store.create(login)
     for host in ("app", "b"):
         url = f"https://{host}.example.com"

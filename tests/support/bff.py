@@ -51,6 +51,12 @@ class Bff:
     def state_directory(self) -> Path:
         return self.directory / "state"
 
+    @property
+    def issuer(self) -> str:
+        """The provider that the sessions are from."""
+        settings = yaml.safe_load((self.directory / "config" / "settings.yaml").read_text(encoding="utf-8"))
+        return str(settings["oidc"]["issuer"])
+
     def worker_pids(self) -> list[int]:
         """The processes that serve, without their master."""
         listed = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text(encoding="ascii")

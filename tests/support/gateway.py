@@ -235,7 +235,7 @@ def put_session(bff: Bff) -> tuple[SessionStore, str]:
     key_ring = KeyRing.load(build_default_key_file(bff.state_directory))
     sessions = SessionStore(state, key_ring, settings=SessionSettings(), clock=time.time)
     session_id, _ = sessions.create(
-        NewSession(user_id="alice", subject="alice", provider="test", issuer="http://test", claims={"name": "Alice Ä"})
+        NewSession(user_id="alice", subject="alice", provider="test", issuer=bff.issuer, claims={"name": "Alice Ä"})
     )
     tokens = TokenStore(state, key_ring, clock=time.time)
     token = TokenSet(
