@@ -11,7 +11,7 @@ PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 
 # A stamp file is newer than what it was made from, so that a second run has nothing to do.
 PYTHON_READY := $(VENV)/.ready
-NODE_READY := demo/idp/node_modules/.ready
+NODE_READY := demo/idp/node_modules/.ready demo/pdp/node_modules/.ready
 
 .PHONY: help
 help: ## Show this list
@@ -53,7 +53,7 @@ format: python-setup ## Format the code
 
 .PHONY: clean
 clean: ## Remove what the other targets made, the demo's state included
-	rm -rf $(VENV) demo/idp/node_modules build var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo/idp/node_modules demo/pdp/node_modules build var .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --- set-up, step by step ---
 
@@ -73,9 +73,9 @@ $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
 .PHONY: node-setup
 node-setup: $(NODE_READY)
 
-$(NODE_READY): demo/idp/package.json demo/idp/package-lock.json
+%/node_modules/.ready: %/package.json %/package-lock.json
 	@tools/ensure-programs node npm
-	cd demo/idp && npm ci --no-audit --no-fund
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
 .PHONY: browser-setup

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask, Response, request, send_from_directory
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
@@ -93,7 +94,7 @@ class Feed:
 
 
 class FormStore:
-    """All forms, newest first."""
+    """All forms, newest first. An id begins with the owner, so that whoever sees an address knows whose form it is."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -115,7 +116,7 @@ class FormStore:
         with self._lock:
             if len(self._forms) >= MOST_FORMS:
                 raise BadRequest(f"The demo keeps at most {MOST_FORMS} forms.")
-            form = Form(str(next(self._numbers)), title, kind, owner, time.time())
+            form = Form(f"{owner or 'nobody'}-{next(self._numbers)}", title, kind, owner, time.time())
             self._forms[form.id] = form
         self._feed.publish("form.created", form=asdict(form))
         return form
@@ -152,7 +153,7 @@ def create_app() -> Flask:
     def create_form() -> tuple[dict[str, Any], int, dict[str, str]]:
         title, kind = _parse_form()
         form = forms.create(title, kind, owner=request.headers.get("X-User-ID", ""))
-        return asdict(form), 201, {"Location": f"/forms/{form.id}"}
+        return asdict(form), 201, {"Location": f"/forms/{quote(form.id, safe='')}"}
 
     @app.get("/forms/<form_id>")
     def show_form(form_id: str) -> dict[str, Any]:

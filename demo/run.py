@@ -1,8 +1,9 @@
-"""Starts the whole product on this machine: an OpenID Provider, a backend with a page, and the BFF in front of them.
+"""Starts the whole product on this machine: an OpenID Provider, a policy decision point, a backend with a page, and the
+BFF in front of them.
 
 `make demo` runs this. It stops everything again on Ctrl-C, on SIGTERM, and when a part fails to start or ends.
-Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to DEMO_LOGS, which is
-var/demo unless it is set.
+Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_PDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to
+DEMO_LOGS, which is var/demo unless it is set.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from demo.cerbos import build_cerbos_command, build_cerbos_environment, find_cerbos
 from demo.processes import Child, ChildFailedError, start_child
 
 PROJECT = Path(__file__).parents[1]
 LOGS = Path(os.environ.get("DEMO_LOGS") or PROJECT / "var" / "demo")
 WATCH_SECONDS = 0.2
+EDITORS = ("alice", "carol")
 
 
 class DemoCannotStartError(RuntimeError):
@@ -39,11 +42,12 @@ class Ports:
 
     bff: int
     idp: int
+    pdp: int
     backend: int
     internal: int
 
 
-_VARIABLES = {"bff": ("DEMO_PORT", 8000), "idp": ("DEMO_IDP_PORT", 9400)}
+_VARIABLES = {"bff": ("DEMO_PORT", 8000), "idp": ("DEMO_IDP_PORT", 9400), "pdp": ("DEMO_PDP_PORT", 3592)}
 _VARIABLES |= {"backend": ("DEMO_BACKEND_PORT", 9500), "internal": ("DEMO_INTERNAL_PORT", 9000)}
 
 
@@ -53,6 +57,7 @@ def main() -> int:
     try:
         ports = choose_ports()
         require_node()
+        require_cerbos()
         with ExitStack() as stack:
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bff-demo-")))
             children = start_everything(ports, state, stack)
@@ -74,7 +79,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def choose_ports() -> Ports:
-    """The four ports, all free; every taken one is named at once."""
+    """The five ports, all free; every taken one is named at once."""
     chosen, faults = {}, []
     for name, (variable, default) in _VARIABLES.items():
         raw = os.environ.get(variable) or str(default)
@@ -120,6 +125,17 @@ def require_node() -> Path:
     return Path(node)
 
 
+def require_cerbos() -> Path:
+    """Where Cerbos is; without it a sentence says what to do."""
+    cerbos = find_cerbos()
+    if cerbos is None:
+        raise DemoCannotStartError(
+            "Cerbos, the demo's decision point, is missing: run `make setup`. Its npm package is for Linux on x86-64; "
+            "on another machine install the program `cerbos` from https://cerbos.dev so that it is on the PATH."
+        )
+    return cerbos
+
+
 def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]:
     """Start the parts and wait for each; whatever was started is stopped when `stack` closes.
 
@@ -128,14 +144,17 @@ def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]
     initial_access_token = secrets.token_urlsafe(32)
     idp = start_idp(ports, initial_access_token)
     stack.callback(idp.stop)
+    pdp = start_pdp(ports, state)
+    stack.callback(pdp.stop)
     backend = start_backend(ports)
     stack.callback(backend.stop)
     wait_for(idp, ports.idp, "/.well-known/openid-configuration")
     bff = start_bff(ports, state, initial_access_token)
     stack.callback(bff.stop)
     wait_for(backend, ports.backend, "/health")
+    wait_for(pdp, ports.pdp, "/_cerbos/health")
     wait_for(bff, ports.bff, "/health/ready", expected=b'"client":"ok"')
-    return [idp, backend, bff]
+    return [idp, pdp, backend, bff]
 
 
 def wait_for(child: Child, port: int, path: str, *, expected: bytes = b"") -> None:
@@ -149,8 +168,23 @@ def start_idp(ports: Ports, initial_access_token: str) -> Child:
         "OpenID Provider",
         [require_node(), "op.mjs"],
         log_path=fresh_log("idp"),
-        environment={**os.environ, "OP_PORT": str(ports.idp), "OP_IAT": initial_access_token},
+        environment={
+            **os.environ,
+            "OP_PORT": str(ports.idp),
+            "OP_IAT": initial_access_token,
+            "OP_EDITORS": " ".join(EDITORS),
+        },
         directory=PROJECT / "demo" / "idp",
+    )
+
+
+def start_pdp(ports: Ports, state: Path) -> Child:
+    return start_child(
+        "decision point",
+        build_cerbos_command(require_cerbos()),
+        log_path=fresh_log("pdp"),
+        environment={**os.environ, **build_cerbos_environment(ports.pdp, state / "cerbos.sock")},
+        directory=PROJECT,
     )
 
 
@@ -177,6 +211,7 @@ def start_bff(ports: Ports, state: Path, initial_access_token: str) -> Child:
         "DEMO_PUBLIC_URL": f"http://localhost:{ports.bff}",
         "DEMO_INTERNAL_BIND": f"127.0.0.1:{ports.internal}",
         "DEMO_ISSUER": f"http://127.0.0.1:{ports.idp}",
+        "DEMO_PDP_URL": f"http://127.0.0.1:{ports.pdp}",
         "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
         "DCR_IAT": initial_access_token,
         "DEMO_STATE": str(state),
@@ -215,9 +250,10 @@ def print_welcome(ports: Ports) -> None:
 The demo runs.
 
   Open        http://localhost:{ports.bff}/
-  Log in as   alice, bob or any other name, with any password
+  Log in as   alice or carol, who edit forms and delete their own, or as bob or any other name, who only reads;
+              with any password
   Metrics     http://127.0.0.1:{ports.internal}/metrics
-  Logs        {os.path.relpath(LOGS)}/bff.log, idp.log, backend.log
+  Logs        {os.path.relpath(LOGS)}/bff.log, idp.log, pdp.log, backend.log
 
 Ctrl-C stops everything.""",
         flush=True,

@@ -45,6 +45,8 @@ class PathTemplate:
     names: tuple[str, ...]
 
     def find(self, values: CallValues) -> object:
+        if self.literals == ("", ""):  # as a rule: one name alone
+            return _decode(values.params[self.names[0]])
         text = [self.literals[0]]
         for name, literal in zip(self.names, self.literals[1:], strict=True):
             text += (_decode(values.params[name]), literal)
@@ -179,6 +181,8 @@ def _check_single(value: object, source: str) -> object:
 
 
 def _decode(raw: str) -> str:
+    if "%" not in raw and raw.isascii():
+        return raw  # nearly always, and on the way of every call
     try:
         return unquote_to_bytes(raw.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -72,14 +72,16 @@ class Authorizer:
 
         `scope` is what a decision is remembered within: who asks, in which session and with which claims.
         """
-        asked = _ask(question)
+        encoded = encode_question(question)
+        key = build_decision_key(encoded)
         if self._cache is None or not question.is_cacheable:
-            return Decided(self._evaluate(asked, request_id), is_remembered=False)
+            return Decided(self._evaluate(_Asked(question, encoded, key), request_id), is_remembered=False)
         full_scope = (*scope, self._get_epoch())
-        decision = self._cache.find(full_scope, asked.key)
+        decision = self._cache.find(full_scope, key)
         if decision is not None:
             self._count("remembered")
             return Decided(decision, is_remembered=True)
+        asked = _Asked(question, encoded, key)
         flight = self._flights.join(
             (full_scope, asked.key), lambda: self._evaluate_to_keep(asked, full_scope, request_id)
         )

@@ -4,6 +4,7 @@
 //   OP_PORT (9400; 0 takes a free one)     OP_ISSUER (http://127.0.0.1:<port>)     OP_CLIENTS (JSON list of client metadata)
 //   OP_RESOURCES (JSON, by audience)       OP_TTL_AT, OP_TTL_RT (seconds)          OP_CONFORM_ID_TOKEN, OP_ROTATE_RT, OP_ALWAYS_RT
 //   OP_REQUIRE_PAR, OP_DPOP_NONCE, OP_IAT ('model': one-use initial access tokens), OP_ROTATE_RAT
+//   OP_EDITORS (names, with spaces between: who has the role `editor` too)
 //   OP_JWKS_CACHE (seconds that a client's JWKS is kept at most; by itself the provider keeps it a minute at least)
 //   OP_TEST_HOOKS=1 opens the side door /_test/* (side-door.mjs); without it there is none.
 import http from 'node:http';
@@ -48,7 +49,8 @@ const resourceInfo = (id) => {
 const allResourceScopes = [...new Set(Object.values(RESOURCES).flatMap((r) => r.scope.split(' ')))];
 
 // --- people: any name is a user; a name that begins with "admin" is an administrator -----------
-const rolesOf = (id) => (id.startsWith('admin') ? ['admin', 'user'] : ['user']);
+const EDITORS = new Set((env.OP_EDITORS ?? '').split(' '));
+const rolesOf = (id) => [...(id.startsWith('admin') ? ['admin'] : []), ...(EDITORS.has(id) ? ['editor'] : []), 'user'];
 const displayName = (id) => id.charAt(0).toUpperCase() + id.slice(1);
 const findAccount = async (ctx, id) => ({
   accountId: id,

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -25,7 +26,7 @@ COMMAND = [sys.executable, "-m", "demo.run"]
 
 
 def choose_ports() -> dict[str, int]:
-    names = ("DEMO_PORT", "DEMO_IDP_PORT", "DEMO_BACKEND_PORT", "DEMO_INTERNAL_PORT")
+    names = ("DEMO_PORT", "DEMO_IDP_PORT", "DEMO_PDP_PORT", "DEMO_BACKEND_PORT", "DEMO_INTERNAL_PORT")
     return {name: free_port() for name in names}
 
 
@@ -94,7 +95,7 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
         session = alice.get_session().json()
         assert session["user"]["id"] == "alice"
         assert session["user"]["name"] == "Alice"
-        assert session["user"]["roles"] == ["user"]
+        assert session["user"]["roles"] == ["editor", "user"]
 
         created = alice.post("/api/crud/forms", json={"title": "A form", "kind": "note"})
         assert created.status_code == 201, created.text
@@ -119,10 +120,41 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
         wait_until(lambda: not alice.is_logged_in(), timeout_seconds=10, what="the provider's word")
 
 
+CALLS = (
+    ("read all", "GET", "/api/crud/forms"),
+    ("create one", "POST", "/api/crud/forms"),
+    ("read alice's", "GET", "/api/crud/forms/alice-1"),
+    ("change alice's", "PUT", "/api/crud/forms/alice-1"),
+    ("delete alice's", "DELETE", "/api/crud/forms/alice-1"),
+)
+PEOPLE = ("nobody", "bob", "carol", "alice")
+
+
+def test_each_user_may_do_what_the_documentation_says(demo: Child, ports: dict[str, int]) -> None:
+    with ExitStack() as stack:
+        browsers = {}
+        for name in PEOPLE:
+            browsers[name] = stack.enter_context(BrowserClient(f"http://localhost:{ports['DEMO_PORT']}"))
+            if name != "nobody":
+                browsers[name].log_in(name)
+        created = browsers["alice"].post("/api/crud/forms", json={"title": "The first", "kind": "note"})
+        assert created.json()["id"] == "alice-1"
+        lines = [f"| what | call | {' | '.join(PEOPLE)} |", "|---" * (2 + len(PEOPLE)) + "|"]
+        for what, method, path in CALLS:
+            body = {"title": "Another", "kind": "note"} if method in ("POST", "PUT") else None
+            answers = [browsers[name].call(method, path, json=body) for name in PEOPLE]
+            told = [f"{answer.status_code} {answer.headers.get('X-BFF-Error', '')}".strip() for answer in answers]
+            lines.append(f"| {what} | `{method} {path}` | {' | '.join(told)} |")
+    table = "\n".join(lines)
+    print(table)
+    page = (PROJECT / "docs" / "explanation" / "authorization.md").read_text(encoding="utf-8")
+    assert table in page
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_nothing_of_the_demo_outlives_it(demo: Child, number: signal.Signals) -> None:
     started = descendants_of(demo.pid)
-    assert len(started) >= 5, "a provider, a backend with a worker, the BFF with workers"
+    assert len(started) >= 6, "a provider, a decision point, a backend with a worker, the BFF with workers"
     os.kill(demo.pid, number)
     wait_until(lambda: not demo.is_running(), timeout_seconds=30, what="the end of the demo")
     wait_until(lambda: not any(map(is_running, started)), timeout_seconds=30, what="the end of all it started")

@@ -147,11 +147,15 @@ def build_settings(port: int, internal_port: int, *, issuer: str, client: OpClie
     }
 
 
-def build_routes(backend_url: str) -> dict[str, Any]:
-    """The demo's routes, in front of the demo's backend."""
+def build_routes(backend_url: str, *, with_decisions: bool = False) -> dict[str, Any]:
+    """The demo's routes, in front of the demo's backend; unless asked for, none of them needs a decision point."""
     text = (PROJECT / "demo" / "config" / "routes.yaml").read_text(encoding="utf-8")
     filled = re.sub(r"\$\{DEMO_BACKEND_URL(:-[^}]*)?\}", backend_url, text)
     routes: dict[str, Any] = yaml.safe_load(filled)
+    if not with_decisions:
+        for route in routes["routes"]:
+            route["authz"] = "none"
+            route.pop("authz_map", None)
     return routes
 
 

@@ -108,7 +108,7 @@ class RecordFiles(FileSystemCache):
     def is_current(self, key: str, mark: FileMark) -> bool:
         """Costs one stat."""
         try:
-            found = self._locate(key).stat(follow_symlinks=False)
+            found = os.lstat(self._locate(key))  # on the way of every call, and pathlib takes a fifth longer
         except FileNotFoundError:
             return False
         same = (found.st_ino, found.st_mtime_ns, found.st_size) == (mark.inode, mark.changed_ns, mark.size)
