@@ -11,7 +11,6 @@ point that counts what it is asked and takes half a second.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 import threading
 import time
@@ -93,21 +92,32 @@ def measure_cost(directory: Path, rounds: int) -> None:
         monotonic=time.monotonic,
     )
     authorizer = Authorizer(
-        CountingPoint(), cache=build_cache(), get_epoch=built.epoch.get, max_batch=50, count=lambda _: None
+        CountingPoint(),
+        cache=build_cache(),
+        get_epoch=built.epoch.get,
+        max_batch=50,
+        count=lambda _: None,
+        monotonic=time.monotonic,
     )
-    authorization = dataclasses.replace(built, authorizer=authorizer)
     match = configuration.route_table.match("/api/crud/forms/alice-1")
     assert match is not None
     target = parse_request_target("/api/crud/forms/alice-1")
     call = build_call()
-    enforcer = Enforcer(authorization, clock=time.time, monotonic=time.monotonic)
-    policy, epoch = authorization.policy, authorization.epoch
+    mapper, policy, epoch = built.mapper, built.policy, built.epoch
+    enforcer = Enforcer(
+        mapper=mapper,
+        policy=policy,
+        authorizer=authorizer,
+        is_enabled=True,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
     question = build_question(policy, ALICE, FORM, CallFacts())
     encoded = encode_question(question)
     authorizer.decide(question, ALICE.decision_scope, "id")
     steps: dict[str, Callable[[], object]] = {
         "step 5 of a call, remembered": lambda: enforcer.check(call, match, target, None),
-        "  map the call": lambda: authorization.mapper.map_call(match, "GET", target.path).resolve(None),
+        "  map the call": lambda: mapper.map_call(match, "GET", target.path).resolve(None),
         "  build the question": lambda: build_question(policy, ALICE, FORM, CallFacts()),
         "  encode it": lambda: encode_question(question),
         "  hash it": lambda: build_decision_key(encoded),
@@ -186,7 +196,9 @@ def build_cache() -> DecisionCache:
 
 
 def build_authorizer(point: CountingPoint, cache: DecisionCache) -> Authorizer:
-    return Authorizer(point, cache=cache, get_epoch=lambda: "1", max_batch=50, count=lambda _: None)
+    return Authorizer(
+        point, cache=cache, get_epoch=lambda: "1", max_batch=50, count=lambda _: None, monotonic=time.monotonic
+    )
 
 
 if __name__ == "__main__":

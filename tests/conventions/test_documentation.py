@@ -76,7 +76,8 @@ def test_what_to_try_on_the_demo_works_with_its_configuration_and_no_variables(t
     routes["services"] |= added["services"]
     routes["routes"] += added["routes"]
     (tmp_path / "routes.yaml").write_text(yaml.safe_dump(routes), encoding="utf-8")
-    (tmp_path / "settings.yaml").write_bytes((demo / "settings.yaml").read_bytes())
+    for name in ("settings.yaml", "pdp.yaml"):
+        (tmp_path / name).write_bytes((demo / name).read_bytes())
     match = load_configuration(tmp_path, environ={}).route_table.match("/api/orders")
     assert match is not None
     assert match.route.service.name == "orders_service"

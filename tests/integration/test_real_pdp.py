@@ -53,7 +53,14 @@ def build_client(url: str) -> PdpClient:
 
 
 def build_authorizer(url: str, *, cache: DecisionCache | None = None, max_batch: int = 50) -> Authorizer:
-    return Authorizer(build_client(url), cache=cache, get_epoch=lambda: "1", max_batch=max_batch, count=lambda _: None)
+    return Authorizer(
+        build_client(url),
+        cache=cache,
+        get_epoch=lambda: "1",
+        max_batch=max_batch,
+        count=lambda _: None,
+        monotonic=time.monotonic,
+    )
 
 
 def decide_all(url: str, questions: Sequence[Question], **more: Any) -> list[bool]:

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,23 +14,11 @@ import pytest
 
 from demo.processes import start_child
 from tests.support.browser_client import BrowserClient
+from tests.support.demo import COMMAND, PROJECT, build_demo_environment
 from tests.support.opwalk import walk
-from tests.support.processes import Child, free_port, minimal_environment, start_server, wait_until
+from tests.support.processes import Child, wait_until
 
 pytestmark = pytest.mark.live
-
-PROJECT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "demo.run"]
-
-
-def choose_ports() -> dict[str, int]:
-    names = ("DEMO_PORT", "DEMO_IDP_PORT", "DEMO_PDP_PORT", "DEMO_BACKEND_PORT", "DEMO_INTERNAL_PORT")
-    return {name: free_port() for name in names}
-
-
-def environment_of(ports: dict[str, int], tmp_path: Path, **more: str) -> dict[str, str]:
-    chosen = {name: str(port) for name, port in ports.items()}
-    return minimal_environment(**chosen, DEMO_LOGS=str(tmp_path / "logs"), PYTHONUNBUFFERED="1", **more)
 
 
 def descendants_of(pid: int) -> set[int]:
@@ -49,26 +35,6 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-
-
-@pytest.fixture
-def ports() -> dict[str, int]:
-    return choose_ports()
-
-
-@pytest.fixture
-def demo(ports: dict[str, int], tmp_path: Path) -> Iterator[Child]:
-    child = start_server(
-        "demo",
-        COMMAND,
-        log_path=tmp_path / "demo.log",
-        ready=lambda started: "The demo runs." in started.read_log(),
-        environment=environment_of(ports, tmp_path),
-        directory=PROJECT,
-        timeout_seconds=60,
-    )
-    yield child
-    child.stop()
 
 
 def registered_client(tmp_path: Path) -> str:
@@ -146,7 +112,7 @@ def test_each_user_may_do_what_the_documentation_says(demo: Child, ports: dict[s
             told = [f"{answer.status_code} {answer.headers.get('X-BFF-Error', '')}".strip() for answer in answers]
             lines.append(f"| {what} | `{method} {path}` | {' | '.join(told)} |")
     table = "\n".join(lines)
-    print(table)
+    print(table)  # noqa: T201  for whoever changes the documentation
     page = (PROJECT / "docs" / "explanation" / "authorization.md").read_text(encoding="utf-8")
     assert table in page
 
@@ -187,7 +153,7 @@ def test_every_taken_port_is_named_with_the_variable_that_chooses_another(
         socket.create_server(("127.0.0.1", ports["DEMO_PORT"])),
         socket.create_server(("127.0.0.1", ports["DEMO_IDP_PORT"])),
     ):
-        status, said = run_to_its_end(tmp_path, environment_of(ports, tmp_path))
+        status, said = run_to_its_end(tmp_path, build_demo_environment(ports, tmp_path))
     assert status == 1
     assert f"Port {ports['DEMO_PORT']} is taken. Choose another one: make demo DEMO_PORT=" in said
     assert f"Port {ports['DEMO_IDP_PORT']} is taken. Choose another one: make demo DEMO_IDP_PORT=" in said
@@ -195,14 +161,14 @@ def test_every_taken_port_is_named_with_the_variable_that_chooses_another(
 
 
 def test_a_missing_node_is_said_in_a_sentence(ports: dict[str, int], tmp_path: Path) -> None:
-    status, said = run_to_its_end(tmp_path, {**environment_of(ports, tmp_path), "PATH": str(tmp_path)})
+    status, said = run_to_its_end(tmp_path, {**build_demo_environment(ports, tmp_path), "PATH": str(tmp_path)})
     assert status == 1
     assert "Node is missing" in said
     assert "Traceback" not in said
 
 
 def test_a_part_that_cannot_start_is_named_with_its_log(ports: dict[str, int], tmp_path: Path) -> None:
-    status, said = run_to_its_end(tmp_path, environment_of(ports, tmp_path, BFF_OIDC__CLIENT_AUTH="magic"))
+    status, said = run_to_its_end(tmp_path, build_demo_environment(ports, tmp_path, BFF_OIDC__CLIENT_AUTH="magic"))
     assert status == 1
     assert "BFF ended with status" in said
     assert "client_auth" in said
