@@ -12,6 +12,7 @@ import crypto from 'node:crypto';
 import { once } from 'node:events';
 import { Provider, errors } from 'oidc-provider';
 import { keys } from './keys.mjs';
+import { Memory } from './memory.mjs';
 import { TOKEN_EXCHANGE, addTokenExchange } from './token-exchange.mjs';
 import { currentFaults, mutate, remint } from './wire-faults.mjs';
 import { note, openSideDoor, rememberSecrets } from './side-door.mjs';
@@ -60,6 +61,7 @@ const findAccount = async (ctx, id) => ({
 });
 
 const configuration = {
+  adapter: Memory,
   jwks: { keys },
   scopes: ['openid', 'offline_access', ...allResourceScopes],
   claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'], roles: ['roles'] },
