@@ -50,7 +50,6 @@ def verify() -> Response:
             session_id=session.session_id,
             record=session.record,
             metadata=metadata,
-            is_websocket=headers.get("sec-websocket-key") is not None,
         )
     except (NotAuthenticatedError, SessionExpiredError):
         if may_be_sent_to_login(forwarded, rule):

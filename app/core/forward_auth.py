@@ -19,6 +19,8 @@ from app.core.request_target import RequestTarget, parse_request_target
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _HOST = re.compile(r"([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+_HANDSHAKE_SCHEMES = {"ws": "http", "wss": "https"}
+"""What an edge may write for a WebSocket handshake; the page behind it has an http origin (RFC 6455 §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class ForwardedRequest:
     """Empty: the scheme's own."""
     raw_target: str
     target: RequestTarget
+    is_websocket: bool
+    """By its scheme or by its key: an edge need not send both on."""
 
     @property
     def origin(self) -> str:
@@ -81,7 +85,8 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
     """
     method = _require_line(headers, "x-forwarded-method", _METHOD)[0]
     raw_target = _get_single(headers, "x-forwarded-uri")
-    scheme = _get_single(headers, "x-forwarded-proto") or default_scheme
+    told_scheme = _get_single(headers, "x-forwarded-proto") or default_scheme
+    scheme = _HANDSHAKE_SCHEMES.get(told_scheme, told_scheme)
     if scheme not in _DEFAULT_PORTS or not raw_target.startswith("/"):
         raise _refuse_edge()
     host, port = _require_line(headers, "x-forwarded-host", _HOST).group(1, 2)
@@ -95,6 +100,7 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
         port="" if port in (None, _DEFAULT_PORTS[scheme]) else port,
         raw_target=raw_target,
         target=target,
+        is_websocket=told_scheme in _HANDSHAKE_SCHEMES or headers.get("sec-websocket-key") is not None,
     )
 
 

@@ -33,7 +33,6 @@ class ForwardAuthorizer:
         session_id: str | None,
         record: SessionRecord | None,
         metadata: FetchMetadata,
-        is_websocket: bool,
     ) -> Identity:
         """Returns who passes. Raises `NotAuthenticatedError`, `SessionExpiredError`, `CsrfFailedError`,
         `UnmappedError`, `ServiceTokenUnavailableError` or `StoreUnavailableError`."""
@@ -41,18 +40,18 @@ class ForwardAuthorizer:
             raise NotAuthenticatedError
         if record is None:
             raise SessionExpiredError
-        self._check_page(forwarded, metadata, is_websocket=is_websocket)
+        self._check_page(forwarded, metadata)
         if rule.authz != "none":
             raise UnmappedError  # default deny: no decision point can be asked yet
         self._session_tokens.check_user_token(self._session_store.session_key(session_id))
         self._session_store.touch(session_id, record)
         return build_identity(record)
 
-    def _check_page(self, forwarded: ForwardedRequest, metadata: FetchMetadata, *, is_websocket: bool) -> None:
+    def _check_page(self, forwarded: ForwardedRequest, metadata: FetchMetadata) -> None:
         """The cookie says who the user is, never which page is asking (B1, B3). What only reads may be linked to and
         embedded; the CSRF token is ours and unknown to the application."""
         own_origin, allowed = forwarded.origin, self._allowed_origins
-        if is_websocket:
+        if forwarded.is_websocket:
             check_websocket_origin(metadata.origin, own_origin=own_origin, allow_origins=allowed)
         elif needs_csrf_token(forwarded.method):
             check_cross_site(forwarded.method, metadata, own_origin=own_origin, allow_origins=allowed)

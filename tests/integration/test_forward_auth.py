@@ -233,3 +233,11 @@ def test_a_page_of_somebody_else_changes_nothing(edge: Edge, method: str, header
 def test_the_applications_own_pages_may_call_it(edge: Edge, method: str, headers: dict[str, str]) -> None:
     edge.browser.log_in()
     assert edge.ask(method=method, headers={**edge.cookie(), **headers}).status_code == 200
+
+
+def test_b3_a_handshake_is_one_also_where_the_edge_keeps_its_key_to_itself(edge: Edge) -> None:
+    """Traefik names the scheme `ws` or `wss`, and with `authRequestHeaders` sends on only what it is told to."""
+    edge.browser.log_in()
+    evil, own = {"Origin": "https://evil.example"}, {"Origin": "http://localhost:8000"}
+    assert_no(edge.ask(Proto="ws", headers={**edge.cookie(), **evil}), 403, "csrf_failed")
+    assert edge.ask(Proto="ws", headers={**edge.cookie(), **own}).status_code == 200

@@ -44,6 +44,27 @@ def test_the_origin_is_written_as_browsers_write_it(host: str, scheme: str | Non
 
 
 @pytest.mark.parametrize(
+    ("scheme", "origin", "is_websocket"),
+    [
+        ("ws", "http://pdp.example.com", True),
+        ("wss", "https://pdp.example.com", True),
+        ("http", "http://pdp.example.com", False),
+        ("https", "https://pdp.example.com", False),
+    ],
+)
+def test_an_edge_may_name_the_scheme_of_a_handshake(scheme: str, origin: str, is_websocket: bool) -> None:
+    forwarded = parse(Proto=scheme)
+    assert (forwarded.origin, forwarded.is_websocket) == (origin, is_websocket)
+
+
+def test_a_handshake_is_known_by_its_key_too() -> None:
+    forwarded = parse_forwarded_request(
+        HeaderView([*LINES.items(), ("Sec-WebSocket-Key", "x")]), default_scheme="https"
+    )
+    assert forwarded.is_websocket
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         pytest.param({"Method": None}, id="H14-no-method"),
