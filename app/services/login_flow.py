@@ -265,7 +265,9 @@ class LoginFlow:
         and revoking one ends them all.
         """
         keys = filter(None, {previous_session_key, self._find_session_key(presented_session_id)})
-        ended = [record for key in keys if (record := self._session_store.end_by_key(key)) is not None]
+        ended = [
+            record for key in keys if (record := self._session_store.end_by_key(key, has_successor=True)) is not None
+        ]
         for record in ended:
             audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="new_login")
         return len(ended)
@@ -308,7 +310,7 @@ class LoginFlow:
         return len(ended)
 
     def _end_for_limit(self, session_key: str) -> SessionRecord | None:
-        record = self._session_store.end_by_key(session_key)
+        record = self._session_store.end_by_key(session_key, has_successor=True)
         if record is not None:
             audit.record("session.ended", user_id=record.user_id, session=record.reference, reason="session_limit")
         return record

@@ -49,6 +49,8 @@ from app.settings.schema.settings_file import SessionSettings
 TOMBSTONE_LIFETIME_SECONDS = 600
 """Longer than any request, login or refresh that could still be under way when a session ends."""
 
+_ENDED, _SUCCEEDED = b"1", b"2"
+"""What a tombstone says."""
 _REFERENCE_BYTES = 16
 _MOST_ATTEMPTS = 10
 """Of a change of claims, when calls write their activity down at the same time."""
@@ -174,12 +176,12 @@ class SessionStore:
         """Ends the session with all its records, and returns what it was if it was there."""
         return self.end_by_key(build_session_key(session_id)) if is_session_id(session_id) else None
 
-    def end_by_key(self, key: str) -> SessionRecord | None:
+    def end_by_key(self, key: str, *, has_successor: bool = False) -> SessionRecord | None:
         """As `end`. When the store fails, this worker still takes the session for ended, and
-        `retry_unfinished_ends` ends it for the others."""
+        `retry_unfinished_ends` ends it for the others. `has_successor`: a login of the same user takes its place."""
         self._copies.drop(build_session_record_name(key))
         try:
-            record = self._end(key)
+            record = self._end(key, _SUCCEEDED if has_successor else _ENDED)
         except StoreUnavailableError:
             if len(self._unfinished_ends) < _MOST_UNFINISHED_ENDS:
                 self._unfinished_ends.add(key)
@@ -197,6 +199,12 @@ class SessionStore:
     def has_ended(self, key: str) -> bool:
         """Whether a session of this key was ended in the last ten minutes."""
         return self._state.find(build_tombstone_name(key)) is not None
+
+    def has_successor(self, key: str) -> bool:
+        """Whether the session of this key was ended in favour of another login of its user. At many providers both
+        share one grant, so that to revoke what is left of the one would end the other."""
+        tombstone = self._state.find(build_tombstone_name(key))
+        return tombstone is not None and tombstone.value == _SUCCEEDED
 
     def find_keys_of_user(self, user_id: str) -> frozenset[str]:
         """Session keys; some may belong to sessions whose time is over."""
@@ -284,13 +292,13 @@ class SessionStore:
             self._next_touch_warning_at = now + self._timeouts.touch_interval_seconds
             _log.warning("session_record.touch_failed", reason=error.internal_reason)
 
-    def _end(self, key: str) -> SessionRecord | None:
+    def _end(self, key: str, tombstone: bytes) -> SessionRecord | None:
         name = build_session_record_name(key)
         stored = self._state.find(name)
         opened = self._open(name, stored) if stored else None
         record = opened.record if opened else None
         try:
-            self._state.put(build_tombstone_name(key), b"1", TOMBSTONE_LIFETIME_SECONDS)
+            self._state.put(build_tombstone_name(key), tombstone, TOMBSTONE_LIFETIME_SECONDS)
         finally:  # a full disk refuses the tombstone and still lets the records go
             self._remove_records(key, record)
         return record

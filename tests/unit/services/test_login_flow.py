@@ -260,10 +260,10 @@ def test_a_login_whose_limit_cannot_be_kept_leaves_no_session(world: World, monk
     first_key = world.session_store.session_key(first.session_id)
     really_end = world.session_store.end_by_key
 
-    def end(key: str) -> SessionRecord | None:
+    def end(key: str, *, has_successor: bool = False) -> SessionRecord | None:
         if key == first_key:
             raise StoreUnavailableError
-        return really_end(key)
+        return really_end(key, has_successor=has_successor)
 
     monkeypatch.setattr(world.session_store, "end_by_key", end)
     with pytest.raises(StoreUnavailableError):
