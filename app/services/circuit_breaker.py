@@ -62,13 +62,15 @@ class CircuitBreaker:
         elif self._failures_in_a_row and self._opened_at is None:
             self._failures_in_a_row = 0
 
-    def fail(self, is_trial: bool) -> None:
-        """The backend gave no answer."""
-        if not self._failures_to_open:
+    def fail(self, is_trial: bool, *, at_once: bool = False) -> None:
+        """The backend gave no answer; `at_once` opens the circuit without counting, one that is switched off too."""
+        if not self._failures_to_open and not at_once and not is_trial:
             return
         with self._lock:
             if is_trial:
                 self._has_trial = False
+                self._opened_at = self._monotonic()
+            elif self._opened_at is None and at_once:
                 self._opened_at = self._monotonic()
             elif self._opened_at is None:
                 self._failures_in_a_row += 1

@@ -4,9 +4,10 @@ What the parts do: `upstream_pool` lends connections, `upstream_exchange` sends 
 `upstream_response` streams the body; `circuit_breaker` decides whether to try at all. This module puts them together
 and decides what may be tried again.
 
-Only what cannot have been processed is repeated, at most `retry` times: a connection that could not be made, when the
-service has another `base_url`; a kept connection that the backend had closed before anything was sent; and, on a kept
-connection that was closed without an answer, an idempotent request without a body (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+Only what cannot have been processed is repeated, at most `retry` times: a connection that could not be had, when the
+service has another `base_url` (`upstream_members` chooses); a kept connection that the backend had closed before
+anything was sent; and, on a kept connection that was closed without an answer, an idempotent request without a body
+(RFC 9110 §9.2.2, RFC 9112 §9.3.1).
 
 The total timeout runs from when the backend has the request. For a streaming call it ends with the answer's head, as
 the read timeout does: its body may take as long as it likes.
@@ -16,25 +17,23 @@ A connection that fails is `upstream_unreachable`, one that is not made in time 
 
 from __future__ import annotations
 
-import functools
-import itertools
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from app.core.errors import BffError, UpstreamBadResponseError, UpstreamTimeoutError, UpstreamUnreachableError
-from app.core.routes import Service
-from app.services.circuit_breaker import CircuitBreaker
-from app.services.upstream_connection import (
-    Origin,
-    UpstreamConnection,
-    WaitLimits,
-    build_tls_context,
-    open_connection,
-    parse_origin,
+from app.core.errors import (
+    BffError,
+    UpstreamBadResponseError,
+    UpstreamBusyError,
+    UpstreamTimeoutError,
+    UpstreamUnreachableError,
 )
+from app.core.routes import Service
+from app.observability import logs
+from app.services.circuit_breaker import CircuitBreaker
+from app.services.upstream_connection import Origin, UpstreamConnection, WaitLimits
 from app.services.upstream_exchange import ConnectionLostError, Exchange
+from app.services.upstream_members import UpstreamMember, UpstreamMembers
 from app.services.upstream_messages import RequestBody, UpstreamBrokenOffError, UpstreamRequest
 from app.services.upstream_pool import UpstreamPool
 from app.services.upstream_request_head import build_request_head
@@ -50,6 +49,8 @@ __all__ = [
     "UpstreamResponse",
 ]
 
+_log = logs.get_logger(__name__)
+
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _NO_ANSWER = (UpstreamUnreachableError, UpstreamTimeoutError, UpstreamBadResponseError)
 
@@ -61,6 +62,11 @@ class _UnprocessedError(Exception):
         super().__init__(refusal.internal_reason)
         self.refusal = refusal
         self.was_connected = was_connected
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it speaks against the backend: a kept connection may be closed, and all may be in use."""
+        return not self.was_connected and not isinstance(self.refusal, UpstreamBusyError)
 
 
 class Upstream(Protocol):
@@ -89,12 +95,14 @@ class UpstreamClient:
         try:
             response = upstream.open(request)
         except _NO_ANSWER:
-            upstream.breaker.fail(is_trial)
+            upstream.note_failure(is_trial)
             raise
         except BaseException:
             upstream.breaker.abandon(is_trial)
             raise
         upstream.breaker.succeed(is_trial)
+        if is_trial:
+            _log.info("upstream.circuit_closed", service=service.name)
         return response
 
     def count_connections(self, service: Service) -> int:
@@ -108,64 +116,92 @@ class UpstreamClient:
 
 
 class _Upstream:
-    """A service, its breaker, and a pool for each of its origins."""
+    """A service, its breaker, and its backends."""
 
     def __init__(self, service: Service, monotonic: Callable[[], float]) -> None:
         self._service = service
         self._monotonic = monotonic
         self.breaker = CircuitBreaker(service.breaker_failures, service.breaker_reset_seconds, monotonic)
-        self._members = [_build_member(service, base_url, monotonic) for base_url in service.base_urls]
-        self._turn = itertools.count()
+        self._members = UpstreamMembers(service, monotonic)
 
     def open(self, request: UpstreamRequest) -> UpstreamResponse:
         upload = begin_upload(request.method, request.body)
-        turn = next(self._turn)
+        turn = self._members.take_turn()
+        tried: tuple[UpstreamMember, ...] = ()
         retries_left = self._service.retry
         must_be_fresh = False
         while True:
-            member = self._members[turn % len(self._members)]
+            member, is_trial = self._members.choose(turn, tried)
             try:
-                return self._attempt(member, request, upload, must_be_fresh=must_be_fresh)
+                return self._try_member(member, request, upload, is_trial=is_trial, must_be_fresh=must_be_fresh)
             except _UnprocessedError as failure:
-                if not retries_left:
+                if failure.was_connected:
+                    must_be_fresh = True
+                else:
+                    tried = (*tried, member)
+                if not retries_left or not self._members.has_untried(tried):
                     raise failure.refusal from failure.__cause__
-                must_be_fresh = failure.was_connected
             retries_left -= 1
-            turn += 1
+
+    def note_failure(self, is_trial: bool) -> None:
+        """A call got no answer. That of one backend among several is no reason to leave the whole service alone."""
+        if self._members.has_well_one():
+            self.breaker.abandon(is_trial)
+            return
+        was_open = self.breaker.is_open
+        self.breaker.fail(is_trial)
+        if self.breaker.is_open and not was_open:
+            _log.warning("upstream.circuit_opened", service=self._service.name)
 
     def count_connections(self) -> int:
-        return sum(pool.open_connections for _, pool in self._members)
+        return sum(member.pool.open_connections for member in self._members)
 
     def close(self) -> None:
-        for _, pool in self._members:
-            pool.close()
+        for member in self._members:
+            member.pool.close()
 
-    def _attempt(
+    def _try_member(
         self,
-        member: tuple[Origin, UpstreamPool],
+        member: UpstreamMember,
         request: UpstreamRequest,
         upload: Upload,
         *,
+        is_trial: bool,
         must_be_fresh: bool,
     ) -> UpstreamResponse:
-        origin, pool = member
-        head = build_attempt_head(origin, request, upload.framing)
-        connection = self._take_connection(pool, must_be_fresh)
+        """One attempt, its outcome noted at the member."""
         try:
-            return self._exchange(connection, pool, head, request, upload)
+            response = self._attempt(member, request, upload, must_be_fresh=must_be_fresh)
+        except _UnprocessedError as failure:
+            if failure.is_failure:
+                member.note_failure(is_trial, took_no_connection=True)
+            else:
+                member.note_nothing(is_trial)
+            raise
+        except _NO_ANSWER:
+            member.note_failure(is_trial, took_no_connection=False)
+            raise
+        except BaseException:
+            member.note_nothing(is_trial)
+            raise
+        member.note_answer(is_trial)
+        return response
+
+    def _attempt(
+        self, member: UpstreamMember, request: UpstreamRequest, upload: Upload, *, must_be_fresh: bool
+    ) -> UpstreamResponse:
+        head = build_attempt_head(member.origin, request, upload.framing)
+        try:
+            connection = member.pool.take(must_be_fresh=must_be_fresh)
+        except (UpstreamUnreachableError, UpstreamTimeoutError, UpstreamBusyError) as refusal:
+            raise _UnprocessedError(refusal, was_connected=False) from refusal
+        try:
+            return self._exchange(connection, member.pool, head, request, upload)
         except ConnectionLostError as loss:
-            pool.discard(connection)
+            member.pool.discard(connection)
             raise _judge_loss(loss, connection, request, upload) from loss
         except BaseException:
-            pool.discard(connection)
-            raise
-
-    def _take_connection(self, pool: UpstreamPool, must_be_fresh: bool) -> UpstreamConnection:
-        try:
-            return pool.take(must_be_fresh=must_be_fresh)
-        except (UpstreamUnreachableError, UpstreamTimeoutError) as refusal:
-            if len(self._members) > 1:
-                raise _UnprocessedError(refusal, was_connected=False) from refusal
+            member.pool.discard(connection)
             raise
 
     def _exchange(
@@ -200,13 +236,6 @@ def build_attempt_head(origin: Origin, request: UpstreamRequest, framing: str) -
     if request.build_url_headers is not None:
         headers = [*headers, *request.build_url_headers(f"{origin.scheme}://{origin.host_header}{request.target}")]
     return build_request_head(request.method, request.target, origin.host_header, headers, framing)
-
-
-def _build_member(service: Service, base_url: str, monotonic: Callable[[], float]) -> tuple[Origin, UpstreamPool]:
-    origin = parse_origin(base_url)
-    tls_context: ssl.SSLContext | None = build_tls_context(service) if origin.scheme == "https" else None
-    connect = functools.partial(open_connection, origin, tls_context, service.connect_timeout_seconds, monotonic)
-    return origin, UpstreamPool(connect, service.max_connections, service.connect_timeout_seconds, monotonic)
 
 
 def _judge_loss(

@@ -31,7 +31,6 @@ def only(*values: object) -> tuple[Callable[[object], bool], str]:
 
 
 NOTHING: tuple[Callable[[object], bool], str] = (lambda value: not value), "nothing"
-AT_MOST_ONE: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, tuple) and len(value) < 2), "one"
 
 UNBUILT = (
     # limits
@@ -42,7 +41,6 @@ UNBUILT = (
     # authorization
     Unbuilt(ROUTES, "forward_auth[].authz", *only(None, "none")),
     # the data plane
-    Unbuilt(ROUTES, "services.*.base_urls", *AT_MOST_ONE),
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
     # administration
     Unbuilt(SETTINGS, "admin.token_file", *NOTHING),

@@ -133,17 +133,18 @@ class Conversation:
 
 @dataclass
 class RawBackend:
-    """Listens on a free loopback port while entered. `recordings` holds the bytes of each connection, in order of
-    arrival."""
+    """Listens on a free loopback port, or one that was free just now, while entered. `recordings` holds the bytes of
+    each connection, in order of arrival."""
 
     script: Script
     tls_context: ssl.SSLContext | None = None
     recordings: list[bytearray] = field(default_factory=list)
     requests: list[RecordedRequest] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    listen_port: int = 0
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", self.listen_port), backlog=128)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._connection_came = threading.Condition()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from app.settings.checks.draft import Draft
 from app.settings.findings import Finding
@@ -15,6 +16,8 @@ def check_services(draft: Draft) -> Iterator[Finding]:
             yield draft.in_routes("services", name, "base_url", wanted="base_url or base_urls: one of the two")
         if len(set(service.base_urls)) != len(service.base_urls):
             yield draft.in_routes("services", name, "base_urls", wanted="each URL once")
+        if len({urlsplit(url).path for url in service.base_urls}) > 1:
+            yield draft.in_routes("services", name, "base_urls", wanted="the same path in each URL: backends are equal")
         if service.token.mode in ("resource", "exchange") and not service.token.audience:
             wanted = f"an audience: token mode {service.token.mode} needs one"
             yield draft.in_routes("services", name, "token", "audience", wanted=wanted)

@@ -85,7 +85,7 @@ class ServiceEntry(StrictModel):
     base_url: Annotated[Text, AfterValidator(parse_base_url)] = ""
     """Where the backend is: scheme, host, port, and a path if need be; or `base_urls`."""
     base_urls: Annotated[tuple[BaseUrl, ...], List] = ()
-    """Several equal backends, instead of `base_url`."""
+    """Several equal backends, instead of `base_url`; the same path in each."""
     token: TokenEntry = TokenEntry()
     """The token the backend is called with."""
     connect_timeout_seconds: Timeout = 2
@@ -97,7 +97,7 @@ class ServiceEntry(StrictModel):
     retry: Annotated[Count, Le(5)] = 1
     """How often a call that cannot have been processed is tried again."""
     max_connections: Annotated[Amount, Le(100_000)] = 256
-    """Connections per worker."""
+    """Connections per worker and backend; beyond it calls wait for `connect_timeout_seconds` at most."""
     circuit_breaker: BreakerEntry = BreakerEntry()
     """When a failing backend is left alone."""
     tls: TlsEntry = TlsEntry()

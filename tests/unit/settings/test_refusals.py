@@ -223,6 +223,10 @@ def test_a_route_is_refused(folder: ConfigFolder, changes: dict[str, Any], key: 
 SERVICE_TABLE: list[Any] = [
     pytest.param({"base_url": None}, "base_url", "one of the two", id="no-url"),
     pytest.param({"base_urls": ["http://other"]}, "base_url", "one of the two", id="both-kinds-of-url"),
+    pytest.param({"base_url": None, "base_urls": ["http://a", "http://a"]}, "base_urls", "each URL once", id="twice"),
+    pytest.param(
+        {"base_url": None, "base_urls": ["http://a/v1/", "http://b/v2"]}, "base_urls", "the same path", id="two-paths"
+    ),
     pytest.param({"base_url": "crud:8080"}, "base_url", "a URL", id="no-scheme"),
     pytest.param({"base_url": "http://crud/?x=1"}, "base_url", "no query", id="query"),
     pytest.param({"base_url": "http://u:hunter2@crud"}, "base_url", "no user name", id="credentials"),
@@ -248,6 +252,12 @@ def test_a_service_is_refused(folder: ConfigFolder, changes: dict[str, Any], key
     assert (fault.file, fault.key) == ("routes.yaml", f"services.crud.{key}")
     assert wanted in fault.wanted
     assert "hunter2" not in str(fault)
+
+
+def test_equal_backends_may_write_their_one_path_with_a_slash_or_without(folder: ConfigFolder) -> None:
+    folder.change_service("base_url", None)
+    folder.change_service("base_urls", ["http://a/v1", "http://b/v1/"])
+    assert folder.load().services["crud"].base_urls == ("http://a/v1", "http://b/v1")
 
 
 def test_equal_paths_are_refused_with_both_lines(folder: ConfigFolder) -> None:

@@ -18,7 +18,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("routes", "routes[0].rate_limit", "10/minute"),
     ("routes", "routes[0].websocket", True),
     ("routes", "forward_auth[0].authz", "pdp"),
-    ("routes", "services.crud.base_urls", ["http://a", "http://b"]),
 ]
 
 
@@ -40,14 +39,8 @@ def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
 
 
 def test_every_line_of_the_table_is_tested() -> None:
-    tested = {key.replace("[0]", "[]").replace(".crud.", ".*.") for _, key, _ in TABLE}
+    tested = {key.replace("[0]", "[]") for _, key, _ in TABLE}
     assert tested == {unbuilt.key for unbuilt in UNBUILT}
-
-
-def test_one_base_url_in_a_list_is_built(folder: ConfigFolder) -> None:
-    folder.change_service("base_url", None)
-    folder.change_service("base_urls", ["http://crud:8080/"])
-    assert folder.load().services["crud"].base_urls == ("http://crud:8080",)
 
 
 def test_a_decision_point_that_nothing_asks_may_be_described(folder: ConfigFolder) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.core.errors import (
     BadRequestError,
@@ -201,9 +202,11 @@ def test_a_backend_that_fails_in_a_row_is_left_alone_and_tried_again_later() -> 
 
     with RawBackend(script) as backend:
         caller = Caller(build_service(backend.url, breaker_failures=3, breaker_reset_seconds=30), clock)
-        for _ in range(3):
-            with pytest.raises(UpstreamBadResponseError):
-                caller.fetch()
+        with capture_logs() as events:
+            for _ in range(3):
+                with pytest.raises(UpstreamBadResponseError):
+                    caller.fetch()
+        assert [event["event"] for event in events] == ["upstream.circuit_opened"]
         with pytest.raises(CircuitOpenError) as refusal:
             caller.fetch()
         assert refusal.value.headers == (("Retry-After", "30"),)
@@ -215,8 +218,10 @@ def test_a_backend_that_fails_in_a_row_is_left_alone_and_tried_again_later() -> 
             caller.fetch()
         clock.now += 30
         is_well.set()
-        for _ in range(2):
-            assert caller.fetch() == (200, b"ok")
+        with capture_logs() as events:
+            for _ in range(2):
+                assert caller.fetch() == (200, b"ok")
+        assert [event["event"] for event in events] == ["upstream.circuit_closed"]
         caller.client.close()
 
 
