@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.services.session_store import NewSession, SessionStore
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_store import TokenSet, TokenStore
 from app.settings.schema.settings_file import SessionSettings
-from tests.support.bff import Bff, start_bff
+from tests.support.bff import Bff, merge, start_bff
 from tests.support.raw_backend import Conversation, RawBackend, RecordedRequest, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 
@@ -92,10 +92,16 @@ class Gateway:
     backend: RawBackend
     session_id: str
     sessions: SessionStore
+    edge_port: int | None = None
+    """Where an edge in front of the BFF listens; calls go there."""
+
+    @property
+    def port(self) -> int:
+        return self.edge_port or self.bff.port
 
     @property
     def host(self) -> str:
-        return f"localhost:{self.bff.port}"
+        return f"localhost:{self.port}"
 
     @property
     def cookie(self) -> str:
@@ -117,13 +123,17 @@ class Gateway:
         return self.send("\r\n".join([*head, "", ""]).encode("latin-1") + body, method)
 
     def send(self, request: bytes, method: str = "GET") -> Answer:
-        """Sends raw bytes and reads until the BFF closes."""
-        with socket.create_connection(("127.0.0.1", self.bff.port), timeout=20) as connection:
+        """Sends raw bytes, reads until the other end closes, and takes what came for one answer."""
+        return parse_answer(self.exchange(request), method)
+
+    def exchange(self, request: bytes) -> bytes:
+        """Sends raw bytes and reads until the other end closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(request)
             received = b""
             while piece := connection.recv(65536):
                 received += piece
-        return parse_answer(received, method)
+        return received
 
     def take_requests(self) -> list[RecordedRequest]:
         """Every request that reached the backend since the last call."""
@@ -209,14 +219,22 @@ def gateway(gateway_process: Gateway) -> Gateway:
     return gateway_process
 
 
-def start_gateway(directory: Path, backend: RawBackend) -> Bff:
+def start_gateway(
+    directory: Path,
+    backend: RawBackend,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    forward_auth: Sequence[Mapping[str, Any]] = (),
+) -> Bff:
     """Starts a BFF with `ROUTES` in front of `backend`. Its provider is down, which no proxied call may mind."""
+    base = {"cors": {"allow_origins": [ALLOWED_ORIGIN]}, "headers": {"strip": ["X-Internal-Secret"]}}
     routes = {
         "services": {
             "recorder": {"base_url": backend.url, "token": {"mode": "none"}},
             "user_service": {"base_url": backend.url, "token": {"mode": "user"}},
         },
         "routes": [{"target_service": "recorder", "authz": "none", **route} for route in ROUTES["routes"]],
+        "forward_auth": [dict(entry) for entry in forward_auth],
     }
     return start_bff(
         directory,
@@ -224,7 +242,7 @@ def start_gateway(directory: Path, backend: RawBackend) -> Bff:
         client=BASIC_CLIENT,
         backend_url=backend.url,
         workers=1,
-        settings={"cors": {"allow_origins": [ALLOWED_ORIGIN]}, "headers": {"strip": ["X-Internal-Secret"]}},
+        settings=merge(base, settings or {}),
         routes=routes,
     )
 
