@@ -15,6 +15,7 @@ from app.gateway.record import CallRecorder
 from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
+from app.services.admin_token import AdminToken
 from app.services.authorization import Authorization, build_authorization
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
@@ -77,6 +78,7 @@ class Services:
     """None: the client's id is in the settings."""
     token_refresher: TokenRefresher
     metrics: Metrics
+    admin_token: AdminToken
     clock: Callable[[], float]
 
 
@@ -174,6 +176,8 @@ def build_services(
         clock=clock,
         monotonic=monotonic,
     )
+    if not authorization.switch.is_on:
+        metrics.note_enforcement_off()
     upstream_client = UpstreamClient(configuration.services, monotonic)
     return Services(
         configuration=configuration,
@@ -230,7 +234,7 @@ def build_services(
                 mapper=authorization.mapper,
                 policy=authorization.policy,
                 authorizer=authorization.authorizer,
-                is_enabled=authorization.is_enabled,
+                switch=authorization.switch,
                 clock=clock,
                 monotonic=monotonic,
             ),
@@ -256,6 +260,7 @@ def build_services(
             renew_service_tokens=token_provider.renew_service_tokens,
         ),
         metrics=metrics,
+        admin_token=AdminToken.from_settings(settings),
         clock=clock,
     )
 

@@ -108,7 +108,7 @@ def measure_cost(directory: Path, rounds: int) -> None:
         mapper=mapper,
         policy=policy,
         authorizer=authorizer,
-        is_enabled=True,
+        switch=built.switch,
         clock=time.time,
         monotonic=time.monotonic,
     )

@@ -4,7 +4,8 @@ Live: the process answers. Ready: the session store takes a record and there are
 the worker has, for it could not read them again). The identity provider is
 reported, from what the last use of it showed, and not required: sessions go on while it is away, and taking every
 instance out of service would help nobody. The same holds for a client that is not registered yet; besides, the provider
-may want to read our keys, through the very balancer that asks here, before it registers anybody.
+may want to read our keys, through the very balancer that asks here, before it registers anybody. The decision point is
+reported likewise, and `off` says that no call is decided (`pdp.enabled: false`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, current_app, jsonify
 
 from app.core.errors import StoreUnavailableError
+from app.gateway.enforcement import OFF
 from app.observability import logs
 
 if TYPE_CHECKING:
@@ -71,7 +73,18 @@ def _check_parts() -> dict[str, str]:
     }
     if services.client_registration is not None:
         parts["client"] = services.client_registration.check()
+    if (pdp := _check_pdp(services)) is not None:
+        parts["pdp"] = pdp
     return parts
+
+
+def _check_pdp(services: Services) -> str | None:
+    """From what this worker's last question showed; None where there is no decision point to be asked."""
+    if not services.authorization.switch.is_on:
+        return OFF
+    if not services.configuration.pdp.connection.base_url:
+        return None
+    return services.authorization.client.last_outcome
 
 
 def _answer(parts: dict[str, str]) -> Response:

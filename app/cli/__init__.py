@@ -9,6 +9,7 @@ import click
 from app.cli.client import client
 from app.cli.config import config
 from app.cli.keys import keys
+from app.cli.pdp import pdp
 from app.cli.routes import routes
 from app.cli.sessions import sessions
 
@@ -29,5 +30,6 @@ def main() -> None:
 main.add_command(client)
 main.add_command(config)
 main.add_command(keys)
+main.add_command(pdp)
 main.add_command(routes)
 main.add_command(sessions)

@@ -30,6 +30,7 @@ from app.services.key_store import (
 )
 from app.services.private_document import PrivateDocumentError
 from app.services.session_store import SessionStore
+from app.services.state_store import StateStore
 from app.services.state_store.factory import RedisNotInstalledError, build_state_store
 from app.services.state_store.private_files import UnsafePermissionsError
 from app.settings import Configuration, ConfigurationError, Settings, load_configuration
@@ -77,14 +78,21 @@ def check_key_file(settings: Settings) -> None:
 
 
 @contextmanager
-def open_sessions(settings: Settings) -> Iterator[SessionStore]:
-    """Gives the sessions of the configured store."""
+def open_state(settings: Settings) -> Iterator[StateStore]:
+    """Gives the configured store."""
     with _telling_errors():
         if settings.session.store == "filesystem":
             _check_folder(Path(settings.session.directory), "session.directory")
-        key_ring = KeyRing.load(choose_key_file(settings))  # never made here: it would open nothing
         with closing(build_state_store(settings.session, time.time)) as state:
-            yield SessionStore(state, key_ring, settings=settings.session, clock=time.time)
+            yield state
+
+
+@contextmanager
+def open_sessions(settings: Settings) -> Iterator[SessionStore]:
+    """Gives the sessions of the configured store."""
+    with _telling_errors(), open_state(settings) as state:
+        key_ring = KeyRing.load(choose_key_file(settings))  # never made here: it would open nothing
+        yield SessionStore(state, key_ring, settings=settings.session, clock=time.time)
 
 
 @contextmanager

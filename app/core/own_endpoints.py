@@ -37,6 +37,7 @@ OWN_ENDPOINTS: Mapping[str, frozenset[str]] = MappingProxyType(
         "/health/ready": _READ,
         "/metrics": _READ,
         "/admin": _READ,
+        "/admin/pdp/forget": _POST,
         "/admin/*": _READ | frozenset({"POST", "DELETE"}),
     }
 )

@@ -15,8 +15,12 @@ from app.gateway.messages import RequestBody
 from app.observability import audit
 from app.services.authorizer import Authorizer
 from app.services.decision_trail import record_decision
+from app.services.enforcement_switch import EnforcementSwitch
 from app.services.path_mapper import PathMapper
 from app.services.session_store import build_utc_time
+
+OFF = "off"
+"""The access line's `decision` where enforcement is off."""
 
 
 class Enforcer:
@@ -28,16 +32,16 @@ class Enforcer:
         mapper: PathMapper,
         policy: QuestionPolicy,
         authorizer: Authorizer,
-        is_enabled: bool,
+        switch: EnforcementSwitch,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         record: Callable[..., None] = audit.record,
     ) -> None:
-        """Unless it is enabled, every call passes (`pdp.enabled: false`). `record` takes an audit event."""
+        """`record` takes an audit event."""
         self._mapper = mapper
         self._authorizer = authorizer
         self._policy = policy
-        self._is_enabled = is_enabled
+        self._switch = switch
         self._record = record
         self._clock = clock
         self._monotonic = monotonic
@@ -50,7 +54,10 @@ class Enforcer:
         Raises `UnmappedError`, `AccessDeniedError`, `InsufficientUserAuthenticationError`, `PdpUnavailableError`, and,
         for what the question needs from the call, `BadRequestError`, `AmbiguousPathError` and `BodyTooLargeError`.
         """
-        if match.route.authz == "none" or not self._is_enabled:
+        if match.route.authz == "none":
+            return body
+        if self._switch.lets_pass():
+            call.decision = OFF
             return body
         mapped = self._mapper.map_call(match, call.request.method, target.path)
         if not mapped.needs_body:

@@ -28,6 +28,7 @@ from app.services.authorization import build_path_mapper, build_question_policy
 from app.services.authorizer import Authorizer, DecisionPoint
 from app.services.bearer_authenticator import BearerCaller, build_caller_identity
 from app.services.dpop_key import AccessToken, BoundToken, generate_dpop_key
+from app.services.enforcement_switch import EnforcementSwitch
 from app.services.login_flow import build_new_session
 from app.services.oidc_claims import ClaimSelection
 from app.services.path_mapper import MappedCall
@@ -151,7 +152,9 @@ class Rehearser:
                     count=_ignore,
                     monotonic=self._monotonic,
                 ),
-                is_enabled=configuration.settings.pdp.enabled,
+                switch=EnforcementSwitch(
+                    is_on=configuration.settings.pdp.enabled, count=_ignore, monotonic=self._monotonic
+                ),
                 clock=self._clock,
                 monotonic=self._monotonic,
                 record=_ignore,

@@ -37,7 +37,8 @@ class AccessRecord(msgspec.Struct, kw_only=True, gc=False, tag_field="log", tag=
     code: str = ""
     """What `X-BFF-Error` says; empty when the answer is a success or a backend's own."""
     decision: str = ""
-    """The decision point's: allow or deny, with `(remembered)` when it was not asked anew; empty without one."""
+    """The decision point's: allow or deny, with `(remembered)` when it was not asked anew; empty without one; `off`
+    where one was needed and `pdp.enabled` is false."""
     duration_ms: float
     upstream_ms: float | None = None
     """Until the backend's answer began; None when no backend was asked."""

@@ -28,6 +28,7 @@ class AuditEvent(StrEnum):
     ACCESS_REFUSED = "access.refused"
     ACCESS_DENIED = "access.denied"
     ACCESS_DECIDED = "access.decided"
+    DECISIONS_FORGOTTEN = "decisions.forgotten"
     CSRF_REFUSED = "csrf.refused"
     RECORD_REFUSED = "record.refused"
     CLIENT_REGISTERED = "client.registered"

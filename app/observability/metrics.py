@@ -45,6 +45,9 @@ ACCESS_RECORDS_DROPPED = Metric(
 )
 STORE_ERRORS = Metric("bff_store_errors_total", "counter", "Times the session store did not answer.")
 CALLS_IN_PROGRESS = Metric("bff_calls_in_progress", "gauge", "Calls being answered right now.")
+ENFORCEMENT_OFF = Metric(
+    "bff_enforcement_off", "gauge", "Workers that let calls pass without a decision (pdp.enabled: false)."
+)
 
 ALL_METRICS = (
     CALLS,
@@ -60,6 +63,7 @@ ALL_METRICS = (
     ACCESS_RECORDS_DROPPED,
     STORE_ERRORS,
     CALLS_IN_PROGRESS,
+    ENFORCEMENT_OFF,
 )
 
 GAUGES = frozenset(metric.name for metric in ALL_METRICS if metric.kind == "gauge")
@@ -107,7 +111,7 @@ class Metrics:
         self._cells.add(BACKGROUND_RENEWALS, (outcome,))
 
     def count_decision(self, outcome: str) -> None:
-        """`outcome`: allowed, denied, failed (no answer) or remembered (not asked anew)."""
+        """`outcome`: allowed, denied, failed (no answer), remembered (not asked anew) or off (nothing is asked)."""
         self._cells.add(DECISIONS, (outcome,))
 
     def count_access_record_dropped(self) -> None:
@@ -121,6 +125,10 @@ class Metrics:
 
     def end_call(self) -> None:
         self._cells.add(CALLS_IN_PROGRESS, amount=-1.0)
+
+    def note_enforcement_off(self) -> None:
+        """Once a worker."""
+        self._cells.add(ENFORCEMENT_OFF)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Returns content type and text of what all workers counted together."""

@@ -13,6 +13,7 @@ from app.services.circuit_breaker import CircuitBreaker
 from app.services.control_http import ControlHttp
 from app.services.decision_cache import DecisionCache
 from app.services.decision_epoch import DecisionEpoch
+from app.services.enforcement_switch import EnforcementSwitch
 from app.services.path_mapper import PathMapper
 from app.services.pdp_client import PdpClient
 from app.services.pdp_credentials import PdpCredentials, build_pdp_credentials
@@ -35,8 +36,7 @@ class Pdp:
 class Authorization:
     """What asks and answers whether somebody may do something."""
 
-    is_enabled: bool
-    """`pdp.enabled`: false lets every call pass that has passed the other steps."""
+    switch: EnforcementSwitch
     policy: QuestionPolicy
     mapper: PathMapper
     client: PdpClient
@@ -58,7 +58,7 @@ def build_authorization(
     decision_point = build_pdp(pdp, monotonic)
     epoch = DecisionEpoch(state_store, local_cache_seconds=settings.session.local_cache_seconds, clock=clock)
     return Authorization(
-        is_enabled=settings.pdp.enabled,
+        switch=EnforcementSwitch(is_on=settings.pdp.enabled, count=count_decision, monotonic=monotonic),
         policy=build_question_policy(pdp),
         mapper=build_path_mapper(configuration),
         client=decision_point.client,

@@ -34,3 +34,8 @@ def record_decision(
         reason=decision.reason,
         duration_ms=round(seconds * 1000, 3),
     )
+
+
+def record_forgetting(by: str, **fields: object) -> None:
+    """`by`: admin (the endpoint) or operator (the command)."""
+    audit.record("decisions.forgotten", by=by, **fields)

@@ -37,7 +37,6 @@ class PageAuthorizer:
     def __init__(
         self, authorization: Authorization, *, clock: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
-        """Unless it is enabled, everything is allowed, as every call passes (`pdp.enabled: false`)."""
         self._authorization = authorization
         self._clock = clock
         self._monotonic = monotonic
@@ -62,7 +61,7 @@ class PageAuthorizer:
 
     def _decide_all(self, asking: Asking, permissions: Sequence[Permission]) -> list[Decision]:
         authorization = self._authorization
-        if not authorization.is_enabled:
+        if authorization.switch.lets_pass(len(permissions)):
             return [Decision(is_allowed=True) for _ in permissions]
         facts, identity = self._gather_facts(asking), asking.identity
         questions = [build_question(authorization.policy, identity, permission, facts) for permission in permissions]

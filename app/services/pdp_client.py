@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from app.core.errors import CircuitOpenError, PdpUnavailableError
 from app.observability import logs
@@ -20,6 +20,7 @@ from app.services.pdp_endpoints import PdpEndpointsFinder
 from app.settings.schema.pdp_file import PdpRetry
 
 Parsed = TypeVar("Parsed")
+LastOutcome = Literal["unknown", "ok", "unavailable"]
 
 NO_BATCHES_SECONDS = 600
 """For so long a decision point that has no batch endpoint is asked one by one, before it is looked for again."""
@@ -66,6 +67,8 @@ class PdpClient:
         self._pause = pause
         self._monotonic = monotonic
         self._has_batches_from = float("-inf")
+        self.last_outcome: LastOutcome = "unknown"
+        """What the last question showed."""
 
     def evaluate(self, question: bytes, request_id: str) -> Decision:
         """Asks one encoded question (`core.permissions.encode_question`); raises `PdpUnavailableError`."""
@@ -121,15 +124,20 @@ class PdpClient:
             (self._breaker.fail if error.is_worth_another else self._breaker.succeed)(is_trial)
             if may_be_missing and error.status in _MISSING:
                 raise _NoSuchEndpointError(str(error)) from error
+            if error.status != HTTPStatus.BAD_REQUEST:  # which is about the question
+                self.last_outcome = "unavailable"
             raise _refuse(str(error)) from error
         except BaseException:
             self._breaker.abandon(is_trial)
             raise
         self._breaker.succeed(is_trial)
         try:
-            return parse(answer)
+            parsed = parse(answer)
         except PdpAnswerError as error:
+            self.last_outcome = "unavailable"
             raise _refuse(f"the decision point's answer is refused: {error}") from error
+        self.last_outcome = "ok"
+        return parsed
 
     def _ask_repeatedly(self, url: str, body: bytes, request_id: str) -> ControlAnswer:
         give_up_at = self._monotonic() + self._retry.max_timeout

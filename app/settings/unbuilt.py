@@ -42,8 +42,6 @@ UNBUILT = (
     Unbuilt(ROUTES, "forward_auth[].authz", *only(None, "none")),
     # the data plane
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
-    # administration
-    Unbuilt(SETTINGS, "admin.token_file", *NOTHING),
 )
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.blueprints import health
+from app.core.errors import PdpUnavailableError
 from app.services.key_store.factory import FILE_NAME
+from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.processes import free_port
 from tests.unit.hooks.small_app import build_app
 from tests.unit.observability.captured_lines import CapturedLines
 
+QUESTION = b'{"subject":{"type":"user","id":"a"},"action":{"name":"read"},"resource":{"type":"f","id":"1"}}'
 READY = {"status": "ok", "live": "ok", "parts": {"store": "ok", "keys": "ok", "idp": "unknown"}}
 
 
@@ -136,3 +141,46 @@ def test_two_applications_do_not_share_what_they_know(client: FlaskClient, tmp_p
     assert other.test_client().get("/health/ready").status_code == 200
     break_store(tmp_path)
     assert client.get("/health/ready").status_code == 503
+
+
+def write_pdp_file(tmp_path: Path, url: str) -> None:
+    (tmp_path / "config").mkdir(parents=True, exist_ok=True)
+    pdp = {"connection": {"base_url": url, "timeout": 1}, "retry": {"max_retries": 0}}
+    (tmp_path / "config" / "pdp.yaml").write_text(json.dumps(pdp))
+
+
+def test_the_decision_point_is_reported_from_what_the_last_question_showed(
+    tmp_path: Path, captured: CapturedLines
+) -> None:
+    with AuthzenPdp() as pdp:
+        write_pdp_file(tmp_path, pdp.url)
+        app = build_app(tmp_path)
+        point = app.extensions["bff"].authorization.client
+
+        def ask() -> str:
+            with contextlib.suppress(PdpUnavailableError):
+                point.evaluate(QUESTION, "id")
+            answer = app.test_client().get("/health/ready")
+            assert answer.status_code == 200, "it is reported, not required"
+            return str(answer.json["parts"]["pdp"])  # type: ignore[index]
+
+        assert app.test_client().get("/health").json["parts"]["pdp"] == "unknown"  # type: ignore[index]
+        assert ask() == "ok"
+        for answer in [(200, "text/html", b"<p>"), (500, "text/plain", b""), (401, "text/plain", b"")]:
+            pdp.answer = answer
+            assert ask() == "unavailable"
+            pdp.answer = None
+            assert ask() == "ok"
+        pdp.answer = (400, "text/plain", b"it did not like this one question")
+        assert ask() == "ok"
+
+
+def test_enforcement_that_is_off_is_told_and_counted(tmp_path: Path, captured: CapturedLines) -> None:
+    app = build_app(tmp_path, sections={"pdp": {"enabled": False}})
+    answer = app.test_client().get("/health")
+    assert answer.json == {**READY, "parts": {**READY["parts"], "pdp": "off"}}  # type: ignore[dict-item]
+    assert b"bff_enforcement_off 1.0" in app.extensions["bff"].metrics.render()[1]
+
+
+def test_enforcement_that_is_on_is_counted_as_such(app: Flask) -> None:
+    assert b"bff_enforcement_off 0.0" in app.extensions["bff"].metrics.render()[1]
