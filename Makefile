@@ -20,7 +20,7 @@ help: ## Show this list
 # --- what people use ---
 
 .PHONY: setup
-setup: python-setup node-setup browser-setup redis-setup ## Install everything the other targets need; quick when nothing changed
+setup: python-setup node-setup browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
 
 .PHONY: demo
 demo: python-setup node-setup ## Start the whole product on this machine and print where to look; Ctrl-C ends it
@@ -33,6 +33,10 @@ test: setup ## Run the whole suite, real servers and a real browser included
 .PHONY: test-long
 test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load
 	$(BIN)/python -m pytest -m long -s
+
+.PHONY: bench
+bench: bench-setup ## Measure the BFF beside other proxies: OPTIONS=--quick for a first look, OPTIONS=--help for more
+	$(BIN)/python -m bench.proxies $(OPTIONS)
 
 .PHONY: lint
 lint: python-setup ## Look for faults in style and for unformatted code
@@ -85,6 +89,14 @@ browser-setup:
 .PHONY: redis-setup
 redis-setup:
 	@tools/ensure-programs redis-server
+
+.PHONY: load-setup
+load-setup:
+	@tools/ensure-programs nginx wrk
+
+.PHONY: bench-setup
+bench-setup: setup
+	@tools/ensure-programs apache2 mod_auth_openidc curl
 
 # --- the production installation: the Dockerfile runs these, and so may anybody without Docker ---
 

@@ -1,0 +1,92 @@
+"""Load by wrk, and what the proxy spent on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.proxies.contestant import Contestant
+from bench.proxies.machine import Cores, read_cpu_seconds, read_memory_bytes
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One kind of call."""
+
+    name: str
+    path: str
+    method: str = "GET"
+    body_bytes: int = 0
+    connections: int = 16
+    delay_ms: int = 0
+    """Mean pause of a connection between two calls; 0: none, the proxy is the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of one workload gave. Times in microseconds."""
+
+    calls: int
+    seconds: float
+    bytes: int
+    cpu_seconds: float
+    p50: int
+    p99: int
+    p999: int
+    longest: int
+    broken: int
+    """Connections that could not be made, broke, or stood still."""
+    refused: int
+    """Answers above 399."""
+    memory_bytes: int
+
+    @property
+    def calls_per_second(self) -> float:
+        return self.calls / self.seconds
+
+    @property
+    def cpu_per_call(self) -> float:
+        return self.cpu_seconds / self.calls * 1e6 if self.calls else float("nan")
+
+    def as_json(self) -> dict[str, float]:
+        return {**asdict(self), "calls_per_second": self.calls_per_second, "cpu_us_per_call": self.cpu_per_call}
+
+
+def run_round(contestant: Contestant, workload: Workload, seconds: int, cores: Cores) -> Round:
+    """Raises `SystemExit` when not a single call succeeded: such figures would mean nothing."""
+    environment = {
+        **os.environ,
+        "BENCH_CALLERS": str(contestant.callers_file),
+        "BENCH_METHOD": workload.method,
+        "BENCH_BODY_BYTES": str(workload.body_bytes),
+        "BENCH_DELAY_MS": str(workload.delay_ms),
+    }
+    command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
+    before = read_cpu_seconds(contestant.pids)
+    done = subprocess.run(
+        cores.pin_other([*command, f"http://{contestant.address}{workload.path}"]),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    spent = read_cpu_seconds(contestant.pids) - before
+    line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), "")
+    if not line:
+        raise SystemExit(f"wrk failed at {contestant.name}, {workload.name}: {done.stdout}{done.stderr}")
+    found = json.loads(line.removeprefix("RESULT "))
+    if found["calls"] <= found["refused"]:
+        raise SystemExit(f"{contestant.name} answered no call of {workload.name}: {found}")
+    return Round(
+        calls=found["calls"],
+        seconds=found["microseconds"] / 1e6,
+        bytes=found["bytes"],
+        cpu_seconds=spent,
+        memory_bytes=read_memory_bytes(contestant.pids),
+        **{name: found[name] for name in ("p50", "p99", "p999", "longest", "broken", "refused")},
+    )

@@ -1,0 +1,57 @@
+"""The benchmark's harness runs. Its figures are nobody's business here: a test machine is a busy one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.proxies.contestant import Caller, Contestant, write_callers
+from bench.proxies.load import Workload, run_round
+from bench.proxies.machine import Cores
+from bench.proxies.parts import PARTS, Plan
+from bench.proxies.report import build_chart, describe_machine, show, write
+from bench.proxies.world import open_contestants, open_world
+
+pytestmark = pytest.mark.live
+
+PLAN = Plan(rounds=1, seconds=1, streams=10, stream_seconds=1.2)
+CHOSEN = ("nginx", "worker-redis")
+
+
+@pytest.mark.timeout(180)
+def test_each_contestant_is_called_and_each_call_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cores = Cores.choose()
+    found: dict[str, object] = {"machine": describe_machine(cores)}
+    with open_world(tmp_path, cores) as world, open_contestants(tmp_path, world, CHOSEN) as contestants:
+        assert [contestant.name for contestant in contestants] == list(CHOSEN)
+        for part in ("calls", "streams"):
+            found[part] = PARTS[part].measure(PLAN, contestants, world, tmp_path)
+            show(part, found)
+        with pytest.raises(SystemExit, match="worker-redis answered no call of json"):
+            run_round(without_cookies(contestants[1], tmp_path), Workload("json", "/api/crud/forms/7"), 1, cores)
+        assert has_streams_in_time(found["streams"])
+    for row in found["calls"].values():  # type: ignore[attr-defined]
+        assert row["calls"] > 0
+        assert row["cpu_us_per_call"] > 0
+        assert (row["refused"], row["broken"]) == (0, 0)
+    write(found, tmp_path / "results")
+    assert set(json.loads((tmp_path / "results" / "bench.json").read_text())) == set(found)
+    assert (tmp_path / "results" / "bench.svg").read_text().count("<rect") == 1 + 3
+    assert "worker-redis, no PDP" in capsys.readouterr().out
+
+
+def without_cookies(contestant: Contestant, directory: Path) -> Contestant:
+    callers = write_callers(directory / "nobody", [Caller()])
+    return Contestant(contestant.name, "", contestant.port, contestant.pids, callers, contestant.stop)
+
+
+def has_streams_in_time(found: object) -> bool:
+    assert isinstance(found, dict)
+    return set(found) == {"no proxy", *CHOSEN} and all(row["events"] > 0 and row["cut"] == 0 for row in found.values())
+
+
+def test_the_cheapest_comes_first_in_the_chart() -> None:
+    chart = build_chart({"slow & dear": {"cpu_us_per_call": 900.0}, "worker-redis": {"cpu_us_per_call": 100.0}})
+    assert chart.index("worker-redis") < chart.index("slow &amp; dear")
