@@ -1,21 +1,95 @@
-"""`bff pdp`: look after what the BFF has to do with the policy decision point."""
+"""`bff pdp`: try the policy decision point, and have what it decided forgotten."""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.text import Text
 
+from app.cli.claims import claims_option, read_claims
 from app.cli.config import config_dir_option
-from app.cli.opening import load_settings, open_state, open_trail
+from app.cli.opening import (
+    describe_error,
+    fail,
+    load_configuration_or_exit,
+    load_settings,
+    log_to_standard_error,
+    open_state,
+    open_trail,
+)
+from app.cli.output import make_printable, open_console
+from app.cli.pdp_check import Sample, Step, build_document, check_pdp, choose_permission, has_failed
+from app.core.errors import LoginFailedError
+from app.core.permissions import ANY_ID, Permission, Resource
+from app.services.authorization import build_pdp
 from app.services.decision_epoch import DecisionEpoch
 from app.services.decision_trail import record_forgetting
+
+_NAME_WIDTH = 13
+_STYLES = {"ok": "green", "note": "yellow", "failed": "bold red"}
 
 
 @click.group()
 def pdp() -> None:
     """Look after what the BFF has to do with the decision point."""
+
+
+@pdp.command()
+@click.option("--action", help="Of the sample question; the default is the first that a mapping names.")
+@click.option("--resource", "resource_type", metavar="TYPE", help="Of the sample question.")
+@click.option("--id", "resource_id", metavar="ID", default=ANY_ID, help="Of the sample question.")
+@claims_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@config_dir_option
+def check(
+    action: str | None,
+    resource_type: str | None,
+    resource_id: str,
+    claims_file: Any,
+    as_json: bool,
+    config_dir: Path | None,
+) -> None:
+    """Try the decision point: reach it, read its metadata, ask it a sample question and a batch.
+
+    Exits with 0 when it decides, whatever it decides, and with 1 when it does not.
+    """
+    claims = read_claims(claims_file)
+    configuration = load_configuration_or_exit(config_dir)
+    if not configuration.pdp.connection.base_url:
+        fail("There is no decision point: connection.base_url in pdp.yaml is empty.")
+    first = choose_permission(configuration)
+    resource = Resource(resource_type or first.resource.type, resource_id)
+    sample = Sample(Permission(action or first.action, resource), claims)
+    console, steps = open_console(), list[Step]()
+    with log_to_standard_error():
+        tried = build_pdp(configuration.pdp, time.monotonic)
+        try:
+            for step in check_pdp(configuration, tried, sample, time.monotonic):
+                steps.append(step)
+                if not as_json:
+                    console.print(_build_line(step), soft_wrap=True)
+        except LoginFailedError as error:
+            fail(f"Nobody could have logged in with these claims: {describe_error(error)}")
+    if as_json:
+        click.echo(json.dumps(build_document(steps), indent=2, ensure_ascii=False))
+    elif has_failed(steps):
+        console.print(Text("The decision point does not decide: calls to routes with authz pdp get 503.", "bold red"))
+    else:
+        console.print(Text("The decision point decides.", "bold green"))
+    sys.exit(1 if has_failed(steps) else 0)
+
+
+def _build_line(step: Step) -> Text:
+    return Text.assemble(
+        (step.name.ljust(_NAME_WIDTH), "bold"),
+        (step.outcome.ljust(8), _STYLES[step.outcome]),
+        make_printable(step.told),
+    )
 
 
 @pdp.command(short_help="Forget every remembered decision, on every node.")

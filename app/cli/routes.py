@@ -17,6 +17,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.claims import claims_option, read_claims
 from app.cli.config import config_dir_option
 from app.cli.explanation import build_explanation, print_explanation
 from app.cli.opening import describe_error, fail, load_configuration_or_exit, log_to_standard_error
@@ -27,7 +28,6 @@ from app.gateway.rehearsal import RehearsedCall, Rehearser
 from app.services.authorization import build_path_mapper, build_pdp
 from app.services.path_mapper import MappingSource, PathMapper
 
-SAMPLE_USER = "sample-user"
 _LARGEST_FILE_BYTES = 64 * 1024 * 1024
 _COLUMNS = ("id", "path", "methods", "auth", "authz", "service", "upstream")
 
@@ -74,7 +74,7 @@ def list_routes(service: str | None, authz: str | None, as_json: bool, config_di
 @routes.command()
 @click.argument("method")
 @click.argument("path")
-@click.option("--as", "claims_file", type=click.File("rb"), help="JSON object with the user's claims; - is stdin.")
+@claims_option
 @click.option("--body", "body_file", type=click.File("rb"), help="File with the request body; - is stdin.")
 @click.option("--header", "-H", "headers", metavar="'NAME: VALUE'", multiple=True, help="A header line; repeatable.")
 @click.option("--from", "client_address", metavar="ADDRESS", default="192.0.2.1", help="The client's address.")
@@ -101,7 +101,7 @@ def explain(
     """
     lines = [_parse_header(header) for header in headers]
     _check_address(client_address)
-    claims = _read_claims(claims_file)
+    claims = read_claims(claims_file)
     configuration = load_configuration_or_exit(config_dir)
     with log_to_standard_error():
         decision_point = build_pdp(configuration.pdp, time.monotonic).client if ask else None
@@ -179,16 +179,3 @@ def _check_address(text: str) -> None:
         ip_address(text)
     except ValueError:
         raise click.BadParameter("This is no IP address.", param_hint="--from") from None
-
-
-def _read_claims(claims_file: Any) -> dict[str, object]:
-    """Without a file somebody who has just logged in, and of whom nothing is known but a name."""
-    if claims_file is None:
-        return {"sub": SAMPLE_USER, "auth_time": int(time.time())}
-    try:
-        claims = json.load(claims_file)
-    except ValueError:
-        raise click.BadParameter("The file is not JSON.", param_hint="--as") from None
-    if not isinstance(claims, dict) or not isinstance(claims.get("sub"), str):
-        raise click.BadParameter("The file holds no JSON object with a sub.", param_hint="--as")
-    return claims

@@ -70,6 +70,11 @@ class PdpClient:
         self.last_outcome: LastOutcome = "unknown"
         """What the last question showed."""
 
+    @property
+    def has_batches(self) -> bool:
+        """False once the decision point was found to have no batch endpoint, until it is looked for again."""
+        return self._monotonic() >= self._has_batches_from
+
     def evaluate(self, question: bytes, request_id: str) -> Decision:
         """Asks one encoded question (`core.permissions.encode_question`); raises `PdpUnavailableError`."""
         return self._ask(self._endpoints.find().evaluation, question, request_id, parse_evaluation_answer)
@@ -79,7 +84,7 @@ class PdpClient:
 
         One by one where the decision point has no batch endpoint, which AuthZEN 1.0 leaves to it (§10).
         """
-        if self._monotonic() < self._has_batches_from:
+        if not self.has_batches:
             return self._evaluate_each(questions, request_id)
         body = b'{"evaluations":[' + b",".join(questions) + b"]}"
         try:

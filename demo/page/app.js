@@ -135,16 +135,45 @@ function span(text, className) {
   return element;
 }
 
+const MOST_QUESTIONS = 200; // that the BFF takes at once
+
+/**
+ * Asks what the user may do: create a form, and edit or delete each of these. Returns a function that tells whether an
+ * action was allowed. Only a hint for what to show: the BFF decides each call again. No answer is no permission.
+ */
+async function loadPermissions(forms) {
+  const questions = [
+    { action: { name: 'create' }, resource: { type: 'form' } },
+    ...forms.flatMap(({ id }) => ['update', 'delete'].map((name) => ({ action: { name }, resource: { type: 'form', id } }))),
+  ];
+  const allowed = new Set();
+  for (let from = 0; from < questions.length; from += MOST_QUESTIONS) {
+    const asked = questions.slice(from, from + MOST_QUESTIONS);
+    try {
+      const { evaluations } = await call('POST', '/access/v1/evaluations', { evaluations: asked });
+      asked.forEach(({ action, resource }, index) => {
+        if (evaluations[index].decision) allowed.add(`${action.name} ${resource.id ?? ''}`);
+      });
+    } catch (error) {
+      if (error.code !== 'pdp_unavailable') throw error;
+    }
+  }
+  return (action, id = '') => allowed.has(`${action} ${id}`);
+}
+
 async function loadForms() {
   const { forms } = await call('GET', '/api/crud/forms');
+  const may = await loadPermissions(forms);
+  find('form-editor').hidden = !may('create') && !edited;
+  find('only-reads').hidden = may('create');
   find('no-forms').hidden = forms.length > 0;
   find('forms').replaceChildren(...forms.map((form) => {
     const row = document.createElement('li');
     row.dataset.id = form.id;
     row.append(
       span(form.title, 'grow'), span(form.kind, 'tag'), span(form.owner || 'nobody', 'quiet'),
-      button('Edit', `Edit ${form.title}`, () => edit(form)),
-      button('Delete', `Delete ${form.title}`, () => remove(form)),
+      ...(may('update', form.id) ? [button('Edit', `Edit ${form.title}`, () => edit(form))] : []),
+      ...(may('delete', form.id) ? [button('Delete', `Delete ${form.title}`, () => remove(form))] : []),
     );
     return row;
   }));
@@ -157,6 +186,7 @@ async function remove(form) {
 
 function edit(form) {
   edited = form;
+  if (form) find('form-editor').hidden = false;
   find('form-title').value = form ? form.title : '';
   find('form-kind').value = form ? form.kind : 'note';
   find('form-save').textContent = form ? 'Save' : 'Create';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.bff import Bff, Stack, start_bff
 from tests.support.processes import free_port
 from tests.support.real_op import RealOp
@@ -61,10 +63,13 @@ def chromium() -> Iterator[Browser]:
 def bff_behind_the_wire(
     stack_process: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Bff, RecordingProxy]]:
-    with RecordingProxy() as wire:
+    directory = tmp_path_factory.mktemp("browser")
+    with RecordingProxy() as wire, AuthzenPdp() as pdp:
+        (directory / "config").mkdir()
+        (directory / "config" / "pdp.yaml").write_text(json.dumps({"connection": {"base_url": pdp.url}}))
         origin = f"http://localhost:{wire.port}"
         bff = start_bff(
-            tmp_path_factory.mktemp("browser"),
+            directory,
             issuer=stack_process.op.issuer,
             client=stack_process.op.register_client(origin),
             backend_url=stack_process.backend_url,
