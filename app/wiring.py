@@ -230,14 +230,7 @@ def build_services(
                 kept_claims=configuration.pdp.subject_claims,
                 clock=clock,
             ),
-            enforcer=Enforcer(
-                mapper=authorization.mapper,
-                policy=authorization.policy,
-                authorizer=authorization.authorizer,
-                switch=authorization.switch,
-                clock=clock,
-                monotonic=monotonic,
-            ),
+            enforcer=Enforcer(mapper=authorization.mapper, guard=authorization.guard, switch=authorization.switch),
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),
@@ -247,6 +240,7 @@ def build_services(
         forward_authorizer=ForwardAuthorizer(
             session_store=session_store,
             session_tokens=session_tokens,
+            authorization=authorization,
             allowed_origins=policy.allowed_origins,
         ),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),

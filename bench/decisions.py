@@ -40,6 +40,7 @@ from app.services.authorization import build_authorization
 from app.services.authorizer import Authorizer
 from app.services.decision_cache import DecisionCache
 from app.services.pdp_answers import Decision
+from app.services.permission_guard import PermissionGuard
 from app.services.state_store.directory import DirectoryStateStore
 from app.settings import load_configuration
 
@@ -106,11 +107,8 @@ def measure_cost(directory: Path, rounds: int) -> None:
     mapper, policy, epoch = built.mapper, built.policy, built.epoch
     enforcer = Enforcer(
         mapper=mapper,
-        policy=policy,
-        authorizer=authorizer,
+        guard=PermissionGuard(policy=policy, authorizer=authorizer, clock=time.time, monotonic=time.monotonic),
         switch=built.switch,
-        clock=time.time,
-        monotonic=time.monotonic,
     )
     question = build_question(policy, ALICE, FORM, CallFacts())
     encoded = encode_question(question)

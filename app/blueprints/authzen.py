@@ -13,8 +13,8 @@ from app.core.json_body import check_json_headers, parse_json_body
 from app.core.page_questions import LONGEST_ID, check_name, parse_page_question, parse_page_questions
 from app.core.permission_sources import CallValues, QueryParameter
 from app.core.permissions import ANY_ID, Resource
-from app.services.page_authorizer import Asking
 from app.services.pdp_answers import Decision
+from app.services.permission_guard import Asking
 from app.services.session_store import SessionRecord, build_identity
 
 MAX_QUESTIONS_BYTES = 256 * 1024

@@ -39,20 +39,22 @@ def verify() -> Response:
     forwarded = parse_forwarded_request(headers, default_scheme=policy.origins.main.scheme)
     own_origin = policy.origins.find(urlsplit(forwarded.origin).netloc) or policy.origins.main
     g.bff_call.own_origin = own_origin
-    rule = services.configuration.forward_auth.find(forwarded.host, forwarded.target.path)
-    if rule is None:
+    match = services.configuration.forward_auth.find(forwarded.host, forwarded.target.path)
+    if match is None:
         raise UnmappedError("Nothing is said about this address.")
     session, metadata = get_session(), build_fetch_metadata(headers)
     try:
         identity = services.forward_authorizer.authorize(
             forwarded,
-            rule,
+            match,
             session_id=session.session_id,
             record=session.record,
             metadata=metadata,
+            client_address=g.bff_call.client_address,
+            request_id=g.bff_call.request_id,
         )
     except (NotAuthenticatedError, SessionExpiredError):
-        if may_be_sent_to_login(forwarded, rule):
+        if may_be_sent_to_login(forwarded, match.rule):
             return build_login_redirect(forwarded, own_origin.login_url)
         raise
     return build_yes(identity, headers.get_all("cookie"), policy.session_cookie)

@@ -46,6 +46,8 @@ class BffError(Exception):
         self.members: Mapping[str, object] = members or {}
         self.login_parameters: Sequence[tuple[str, str]] = ()
         """What a login has to ask for so that the call passes after it."""
+        self.is_worth_a_redirect = True
+        """With a 401: whether a page may be sent to the login without being asked."""
 
 
 class AmbiguousPathError(BffError):
@@ -93,7 +95,9 @@ class InsufficientUserAuthenticationError(BffError):
 
     code, status, title = "insufficient_user_authentication", 401, "This call needs a fresh or stronger login."
 
-    def __init__(self, *, max_age_seconds: int = 0, acr_values: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, max_age_seconds: int = 0, acr_values: Sequence[str] = (), is_login_held_to_it: bool = True
+    ) -> None:
         asked = [
             *([("acr_values", " ".join(acr_values))] if acr_values else []),
             *([("max_age", str(max_age_seconds))] if max_age_seconds else []),
@@ -102,6 +106,8 @@ class InsufficientUserAuthenticationError(BffError):
         challenge = "Bearer " + ", ".join(f'{name}="{value}"' for name, value in members)
         super().__init__(headers=(("WWW-Authenticate", challenge),))
         self.login_parameters = tuple(asked)
+        self.is_worth_a_redirect = is_login_held_to_it
+        """A login that may end without what was asked for would send a page round for ever."""
 
 
 class TokenInvalidError(BffError):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.core.errors import AccessDeniedError, AmbiguousPathError
 from app.core.headers import HeaderView
 from app.core.path_table import PathTable
 from app.core.request_target import RequestTarget, parse_request_target
+from app.core.routes import PermissionMapping
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _HOST = re.compile(r"([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
@@ -56,6 +57,20 @@ class ForwardAuthRule:
     path: str
     authz: Literal["none", "pdp"]
     login_redirect: bool
+    authz_map: Mapping[str, PermissionMapping] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Its name in the audit trail and towards the decision point; no route's, for it holds a slash."""
+        return self.host + self.path
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAuthMatch:
+    """A rule and what its wildcard and named segments caught, raw (still percent-encoded)."""
+
+    rule: ForwardAuthRule
+    params: Mapping[str, str]
 
 
 class ForwardAuthTable:
@@ -71,11 +86,11 @@ class ForwardAuthTable:
             host: PathTable((rule.path, rule) for rule in found) for host, found in by_host.items()
         }
 
-    def find(self, host: str, path: str) -> ForwardAuthRule | None:
+    def find(self, host: str, path: str) -> ForwardAuthMatch | None:
         """Returns the most specific rule for a raw path on a host (lower case, without port)."""
         table = self._tables.get(host)
         found = table.find(path) if table is not None else None
-        return found[0] if found is not None else None
+        return ForwardAuthMatch(*found) if found is not None else None
 
 
 def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> ForwardedRequest:

@@ -310,7 +310,7 @@ class Pipeline:
     def _refuse(self, call: Call, error: BffError) -> ProxyResponse:
         call.error_code = error.code
         self._recorder.refuse(call, error)
-        if error.status == HTTPStatus.UNAUTHORIZED and self._may_be_sent_to_login(call):
+        if error.status == HTTPStatus.UNAUTHORIZED and error.is_worth_a_redirect and self._may_be_sent_to_login(call):
             parameters = [("return_to", call.request.raw_target), *error.login_parameters]
             location = build_login_url(call.own_origin.login_url, parameters)
             lines = [("Location", location), ("Cache-Control", "no-store"), ("X-Correlation-ID", call.request_id)]

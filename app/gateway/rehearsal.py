@@ -33,6 +33,7 @@ from app.services.login_flow import build_new_session
 from app.services.oidc_claims import ClaimSelection
 from app.services.path_mapper import MappedCall
 from app.services.pdp_answers import Decision
+from app.services.permission_guard import PermissionGuard
 from app.services.session_store import SessionRecord
 from app.services.session_store.record import build_session_record
 from app.services.upstream_client import UpstreamRequest, UpstreamResponse, build_attempt_head
@@ -143,21 +144,23 @@ class Rehearser:
             bearers=_OneCaller(self._build_caller(claims)),
             enforcer=Enforcer(
                 mapper=self._mapper,
-                policy=build_question_policy(configuration.pdp),
-                authorizer=Authorizer(
-                    _NotingDecisionPoint(notes, self._decision_point),
-                    cache=None,
-                    get_epoch=str,
-                    max_batch=1,
-                    count=_ignore,
+                guard=PermissionGuard(
+                    policy=build_question_policy(configuration.pdp),
+                    authorizer=Authorizer(
+                        _NotingDecisionPoint(notes, self._decision_point),
+                        cache=None,
+                        get_epoch=str,
+                        max_batch=1,
+                        count=_ignore,
+                        monotonic=self._monotonic,
+                    ),
+                    clock=self._clock,
                     monotonic=self._monotonic,
+                    record=_ignore,
                 ),
                 switch=EnforcementSwitch(
                     is_on=configuration.settings.pdp.enabled, count=_ignore, monotonic=self._monotonic
                 ),
-                clock=self._clock,
-                monotonic=self._monotonic,
-                record=_ignore,
             ),
             tokens=_MaskedTokens(binds_user_tokens=configuration.settings.oidc.dpop),
             upstream=_NotingUpstream(notes),

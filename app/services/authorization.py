@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.permissions import QuestionPolicy
-from app.core.routes import PermissionMapping
 from app.services.authorizer import Authorizer
 from app.services.circuit_breaker import CircuitBreaker
 from app.services.control_http import ControlHttp
@@ -18,8 +17,10 @@ from app.services.path_mapper import PathMapper
 from app.services.pdp_client import PdpClient
 from app.services.pdp_credentials import PdpCredentials, build_pdp_credentials
 from app.services.pdp_endpoints import PdpEndpointsFinder
+from app.services.permission_guard import PermissionGuard
 from app.services.state_store import StateStore
 from app.settings import Configuration
+from app.settings.conversion import build_permission_mappings
 from app.settings.schema.pdp_file import PdpFile
 
 
@@ -42,6 +43,7 @@ class Authorization:
     client: PdpClient
     endpoints: PdpEndpointsFinder
     authorizer: Authorizer
+    guard: PermissionGuard
     epoch: DecisionEpoch
 
 
@@ -57,20 +59,23 @@ def build_authorization(
     settings, pdp = configuration.settings, configuration.pdp
     decision_point = build_pdp(pdp, monotonic)
     epoch = DecisionEpoch(state_store, local_cache_seconds=settings.session.local_cache_seconds, clock=clock)
+    policy = build_question_policy(pdp)
+    authorizer = Authorizer(
+        decision_point.client,
+        cache=_build_cache(pdp, monotonic),
+        get_epoch=epoch.get,
+        max_batch=pdp.max_batch,
+        count=count_decision,
+        monotonic=monotonic,
+    )
     return Authorization(
         switch=EnforcementSwitch(is_on=settings.pdp.enabled, count=count_decision, monotonic=monotonic),
-        policy=build_question_policy(pdp),
+        policy=policy,
         mapper=build_path_mapper(configuration),
         client=decision_point.client,
         endpoints=decision_point.endpoints,
-        authorizer=Authorizer(
-            decision_point.client,
-            cache=_build_cache(pdp, monotonic),
-            get_epoch=epoch.get,
-            max_batch=pdp.max_batch,
-            count=count_decision,
-            monotonic=monotonic,
-        ),
+        authorizer=authorizer,
+        guard=PermissionGuard(policy=policy, authorizer=authorizer, clock=clock, monotonic=monotonic),
         epoch=epoch,
     )
 
@@ -90,7 +95,8 @@ def build_question_policy(pdp: PdpFile) -> QuestionPolicy:
 def build_path_mapper(configuration: Configuration) -> PathMapper:
     return PathMapper(
         configuration.route_table.routes,
-        _convert_endpoint_map(configuration.pdp),
+        {path: build_permission_mappings(methods) for path, methods in configuration.pdp.endpoint_map.items()},
+        forward_auth=configuration.forward_auth.rules,
         is_default_mapping_enabled=configuration.settings.authz.default_mapping_enabled,
     )
 
@@ -137,13 +143,3 @@ def _build_cache(pdp: PdpFile, monotonic: Callable[[], float]) -> DecisionCache 
         max_size=pdp.cache.max_size,
         monotonic=monotonic,
     )
-
-
-def _convert_endpoint_map(pdp: PdpFile) -> dict[str, Mapping[str, PermissionMapping]]:
-    return {
-        path: {
-            method: PermissionMapping(entry.resource, entry.action, entry.id_from, entry.props)
-            for method, entry in methods.items()
-        }
-        for path, methods in pdp.endpoint_map.items()
-    }

@@ -7,28 +7,14 @@ call itself holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from app.core.identity import Identity
 from app.core.page_questions import PageQuestions
 from app.core.permissions import TIME_FACT, CallFacts, Permission, Resource, build_question
 from app.services.authorization import Authorization
 from app.services.decision_trail import record_decision
 from app.services.pdp_answers import Decision
+from app.services.permission_guard import Asking
 from app.services.session_store import build_utc_time
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Who asks, and in which call."""
-
-    identity: Identity
-    acr: str
-    client_address: str
-    route_id: str
-    """The endpoint that was called; for the audit trail, not for the decision point."""
-    method: str
-    request_id: str
 
 
 class PageAuthorizer:

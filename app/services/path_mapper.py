@@ -1,7 +1,7 @@
 """Maps a call to a permission: which action on which resource it is (DESIGN §11).
 
-First the route's own `authz_map`, then `endpoint_map` of pdp.yaml, then, if enabled, what can be derived from the
-route; else the call is `unmapped` and refused. Everything is compiled once, at start.
+First the `authz_map` of the route (or `forward_auth` entry) itself, then `endpoint_map` of pdp.yaml, then, if enabled,
+what can be derived from the route; else the call is `unmapped` and refused. Everything is compiled once, at start.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.core.errors import AmbiguousPathError, UnmappedError
+from app.core.forward_auth import ForwardAuthMatch, ForwardAuthRule
 from app.core.path_table import PathTable, parse_route_path, share_a_path
 from app.core.permission_sources import CallValues, CompiledMapping, compile_mapping
 from app.core.permissions import Permission
@@ -72,6 +73,7 @@ class PathMapper:
         routes: Iterable[Route],
         endpoint_map: Mapping[str, Mapping[str, PermissionMapping]],
         *,
+        forward_auth: Iterable[ForwardAuthRule] = (),
         is_default_mapping_enabled: bool = False,
     ) -> None:
         """Raises ValueError for a mapping that cannot be compiled; the start-up check has told of it before."""
@@ -83,6 +85,9 @@ class PathMapper:
             if is_default_mapping_enabled:
                 derived = MappingSource("derived", route.path)
                 self._derived[route.id] = _Entry(derived, _compile_methods(_derive_mappings(route)))
+        for rule in forward_auth:
+            inline = MappingSource("authz_map", rule.id)
+            self._inline[rule.id] = _Entry(inline, _compile_methods(rule.authz_map))
         self._endpoints: PathTable[_Entry] = PathTable(
             (path, _Entry(MappingSource("endpoint_map", path), _compile_methods(methods)))
             for path, methods in endpoint_map.items()
@@ -105,6 +110,18 @@ class PathMapper:
         if derived is None or mapping is None:
             raise UnmappedError
         return MappedCall(mapping, match.params, derived.source)
+
+    def map_forwarded(self, match: ForwardAuthMatch, method: str, path: str) -> MappedCall:
+        """As `map_call`, for a request to an application that an edge protects; nothing is derived for it.
+
+        Its body stays with the edge, so a mapping that needs one says nothing about it.
+        """
+        inline = self._inline[match.rule.id]
+        mapping = inline.methods.get(method)
+        mapped = MappedCall(mapping, match.params, inline.source) if mapping else self._find_endpoint(method, path)
+        if mapped is None or mapped.needs_body:
+            raise UnmappedError(internal_reason=f"nothing that a forwarded request tells maps it: {match.rule.id}")
+        return mapped
 
     def list_sources(self, route: Route, method: str) -> tuple[MappingSource, ...]:
         """Where the mappings stand that calls of `method` to the route can meet, in the order they are looked at.

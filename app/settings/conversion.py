@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from app.core.forward_auth import ForwardAuthRule, ForwardAuthTable
 from app.core.routes import (
@@ -15,9 +15,11 @@ from app.core.routes import (
     ServiceToken,
 )
 from app.settings.checks.draft import Draft
+from app.settings.checks.permissions import choose_entry_authz
 from app.settings.checks.route_entries import choose_authz
 from app.settings.findings import Finding
 from app.settings.schema import RouteEntry, ServiceEntry
+from app.settings.schema.routes_file import MappingEntry
 from app.settings.sources import ROUTES
 
 
@@ -79,9 +81,23 @@ def build_route_table(draft: Draft, services: dict[str, Service]) -> tuple[Route
 def build_forward_auth(draft: Draft) -> ForwardAuthTable:
     """The table of what `/auth/verify` may open; that its paths do not tie is checked elsewhere."""
     return ForwardAuthTable(
-        ForwardAuthRule(entry.host, entry.path, entry.authz or draft.settings.authz.default, entry.login_redirect)
+        ForwardAuthRule(
+            entry.host,
+            entry.path,
+            "pdp" if choose_entry_authz(draft, entry) == "pdp" else "none",
+            entry.login_redirect,
+            build_permission_mappings(entry.authz_map),
+        )
         for entry in draft.routes.forward_auth
     )
+
+
+def build_permission_mappings(entries: Mapping[str, MappingEntry]) -> dict[str, PermissionMapping]:
+    """One `authz_map`, or one path of `endpoint_map`: what each method means."""
+    return {
+        method: PermissionMapping(entry.resource, entry.action, entry.id_from, entry.props)
+        for method, entry in entries.items()
+    }
 
 
 def _find_repeated_ids(entries: list[tuple[int, RouteEntry]]) -> Iterator[Finding]:
@@ -110,10 +126,7 @@ def _build_route(draft: Draft, entry: RouteEntry, services: dict[str, Service]) 
         auth=entry.auth,
         methods=frozenset(entry.methods) | ({"HEAD"} if "GET" in entry.methods else frozenset()),
         authz="pdp" if choose_authz(draft, entry) == "pdp" else "none",
-        authz_map={
-            method: PermissionMapping(mapping.resource, mapping.action, mapping.id_from, mapping.props)
-            for method, mapping in entry.authz_map.items()
-        },
+        authz_map=build_permission_mappings(entry.authz_map),
         streaming=entry.streaming,
         websocket=entry.websocket,
         navigation=entry.navigation,

@@ -16,6 +16,7 @@ ENTRIES: Mapping[str, Mapping[tuple[str, ...], str]] = {
         ("services", ANY_NAME): "service",
         ("routes", ANY_ITEM): "route",
         ("routes", ANY_ITEM, "authz_map", ANY_NAME): "mapping",
+        ("forward_auth", ANY_ITEM, "authz_map", ANY_NAME): "mapping",
         ("forward_auth", ANY_ITEM): "forward_auth",
     },
     PDP: {("endpoint_map", ANY_NAME, ANY_NAME): "mapping"},

@@ -38,8 +38,6 @@ UNBUILT = (
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
     # files of our own
     Unbuilt(SETTINGS, "frontends", *NOTHING),
-    # authorization
-    Unbuilt(ROUTES, "forward_auth[].authz", *only(None, "none")),
     # the data plane
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
 )

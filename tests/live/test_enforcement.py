@@ -42,6 +42,14 @@ ROUTES: list[dict[str, Any]] = [
         "methods": ["GET"],
         "authz_map": {"GET": {"resource": "feed", "action": "follow"}},
     },
+    {
+        "path": "/api/downloads/*",
+        "upstream_path": "/v1/{path}",
+        "authz": "pdp",
+        "authz_map": {"GET": {"resource": "file", "action": "read"}},
+        "methods": ["GET"],
+        "navigation": True,
+    },
     {"path": "/api/free/*", "upstream_path": "/v1/{path}", "authz": "none"},
 ]
 PDP = {
@@ -253,6 +261,13 @@ def test_a_decision_that_asks_for_a_stronger_login_becomes_a_step_up(world: Worl
     assert (answer.status, answer.code) == (401, "insufficient_user_authentication")
     assert 'acr_values="gold"' in (answer.get("WWW-Authenticate") or "")
     assert "acr_values=gold" in json.loads(answer.body)["login_url"]
+
+
+def test_a_page_is_not_sent_round_for_a_login_that_nobody_can_promise(world: World) -> None:
+    """A provider may take `acr_values` for a wish; then the decision would be the same after each login."""
+    world.pdp.decide, world.pdp.explain = lambda _: False, lambda _: {"acr_values": "gold"}
+    answer = world.call("GET", "/api/downloads/1", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+    assert (answer.status, answer.code) == (401, "insufficient_user_authentication")
 
 
 def test_d4_a_remembered_permission_is_gone_with_its_session(world: World) -> None:

@@ -10,7 +10,7 @@ from app.settings.checks.draft import Draft
 from app.settings.checks.route_entries import choose_authz
 from app.settings.findings import Finding
 from app.settings.schema.formats import find_placeholders
-from app.settings.schema.routes_file import MappingEntry, RouteEntry
+from app.settings.schema.routes_file import ForwardAuthEntry, MappingEntry, RouteEntry
 from app.settings.sources import PDP, ROUTES
 from app.settings.yaml_document import KeyPath
 
@@ -21,11 +21,18 @@ def check_permissions(draft: Draft) -> Iterator[Finding]:
         for index, route in enumerate(draft.routes.routes)
         if choose_authz(draft, route) == "pdp" and route.auth != "none"
     ]
-    yield from _check_decision_point(draft, asking)
+    askers = [f"route {route.id or route.path}" for _, route in asking]
+    askers += [
+        f"forward_auth entry {_name(e)}" for e in draft.routes.forward_auth if choose_entry_authz(draft, e) == "pdp"
+    ]
+    yield from _check_decision_point(draft, askers)
     for index, route in enumerate(draft.routes.routes):
         at: KeyPath = ("routes", index, "authz_map")
         if not draft.findings.has(ROUTES, ("routes", index, "path")):
             yield from _check_sources(draft, ROUTES, at, parse_route_path(route.path), route.authz_map)
+    for index, entry in enumerate(draft.routes.forward_auth):
+        if not draft.findings.has(ROUTES, ("forward_auth", index, "path")):
+            yield from _check_entry(draft, index, entry)
     yield from _check_endpoint_map(draft)
     if draft.settings.authz.validation_strict and not draft.settings.authz.default_mapping_enabled:
         for index, route in asking:
@@ -36,13 +43,57 @@ def warn_of_permissions(draft: Draft) -> Iterator[str]:
     for route in draft.routes.routes:
         if route.authz_map and choose_authz(draft, route) != "pdp":
             yield f"route {route.id or route.path}: authz_map is without effect with authz none"
+    for entry in draft.routes.forward_auth:
+        if entry.authz_map and choose_entry_authz(draft, entry) != "pdp":
+            yield f"forward_auth entry {_name(entry)}: authz_map is without effect with authz none"
 
 
-def _check_decision_point(draft: Draft, asking: list[tuple[int, RouteEntry]]) -> Iterator[Finding]:
-    if asking and draft.settings.pdp.enabled and not draft.pdp.connection.base_url:
-        _, route = asking[0]
-        wanted = f"the decision point's URL: route {route.id or route.path} asks it (authz: pdp)"
+def choose_entry_authz(draft: Draft, entry: ForwardAuthEntry) -> str:
+    return entry.authz or draft.settings.authz.default
+
+
+def _name(entry: ForwardAuthEntry) -> str:
+    return entry.host + entry.path
+
+
+def _check_decision_point(draft: Draft, askers: list[str]) -> Iterator[Finding]:
+    if askers and draft.settings.pdp.enabled and not draft.pdp.connection.base_url:
+        wanted = f"the decision point's URL: {askers[0]} asks it (authz: pdp)"
         yield draft.in_pdp("connection", "base_url", wanted=wanted)
+
+
+def _check_entry(draft: Draft, index: int, entry: ForwardAuthEntry) -> Iterator[Finding]:
+    """An edge tells method and address of a request, and keeps its body."""
+    at: KeyPath = ("forward_auth", index, "authz_map")
+    path = parse_route_path(entry.path)
+    yield from _check_sources(draft, ROUTES, at, path, entry.authz_map)
+    for method, mapping in entry.authz_map.items():
+        for key, text in _list_sources(mapping):
+            if _is_of_body(text):
+                yield draft.in_routes(*at, method, *key, wanted="{name} or ?name: an edge does not tell the body")
+    is_strict = draft.settings.authz.validation_strict and choose_entry_authz(draft, entry) == "pdp"
+    if is_strict and not entry.authz_map and not _has_endpoint(draft, path):
+        wanted = (
+            "a mapping that needs no body, here or in endpoint_map of pdp.yaml: with authz pdp and none of them "
+            "everything is refused (authz.validation_strict: false starts all the same)"
+        )
+        yield draft.in_routes(*at, wanted=wanted)
+
+
+def _has_endpoint(draft: Draft, path: RoutePath) -> bool:
+    return any(
+        share_a_path(path, parse_route_path(other)) and any(map(_needs_no_body, methods.values()))
+        for other, methods in draft.pdp.endpoint_map.items()
+        if not draft.findings.has(PDP, ("endpoint_map", other))
+    )
+
+
+def _needs_no_body(mapping: MappingEntry) -> bool:
+    return not any(_is_of_body(text) for _, text in _list_sources(mapping))
+
+
+def _is_of_body(text: str) -> bool:
+    return text.startswith("$")
 
 
 def _check_endpoint_map(draft: Draft) -> Iterator[Finding]:
@@ -60,13 +111,17 @@ def _check_sources(
 ) -> Iterator[Finding]:
     known = [*path.names, *(["path"] if path.has_tail else [])]
     for method, mapping in mappings.items():
-        texts: list[tuple[KeyPath, str]] = [(("props", name), text) for name, text in mapping.props.items()]
-        if mapping.id_from:
-            texts.append((("id_from",), mapping.id_from))
-        for key, text in texts:
+        for key, text in _list_sources(mapping):
             wanted = _find_fault(text, known)
             if wanted:
                 yield Finding(file, (*at, method, *key), draft.findings.tell(file, (*at, method, *key), text), wanted)
+
+
+def _list_sources(mapping: MappingEntry) -> list[tuple[KeyPath, str]]:
+    texts: list[tuple[KeyPath, str]] = [(("props", name), text) for name, text in mapping.props.items()]
+    if mapping.id_from:
+        texts.append((("id_from",), mapping.id_from))
+    return texts
 
 
 def _find_fault(text: str, known: list[str]) -> str:

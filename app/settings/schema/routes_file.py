@@ -178,6 +178,8 @@ class ForwardAuthEntry(StrictModel):
     """The path there: exact, or `*` at the end, or `{name}` segments."""
     authz: Annotated[Literal["none", "pdp"] | None, PlainText] = None
     """Whether the decision point is asked; empty: `authz.default` of settings.yaml."""
+    authz_map: Mapping[Method, MappingEntry] = {}
+    """What each method means to the decision point, from the path and the query: the body stays with the edge."""
     login_redirect: Flag = False
     """Send a navigation without a session to the login."""
 

@@ -138,5 +138,5 @@ TABLE = ForwardAuthTable(
     ],
 )
 def test_the_most_specific_entry_of_the_host_decides(host: str, path: str, found: str | None) -> None:
-    rule = TABLE.find(host, path)
-    assert (rule.path if rule else None) == found
+    match = TABLE.find(host, path)
+    assert (match.rule.path if match else None) == found

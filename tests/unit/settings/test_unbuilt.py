@@ -16,7 +16,6 @@ TABLE: list[tuple[str, str, object]] = [
     ("settings", "frontends", [{"host": "app.example.com", "directory": "dist"}]),
     ("routes", "routes[0].rate_limit", "10/minute"),
     ("routes", "routes[0].websocket", True),
-    ("routes", "forward_auth[0].authz", "pdp"),
 ]
 
 
@@ -30,10 +29,8 @@ def test_what_is_not_built_is_refused(folder: ConfigFolder, file: str, key: str,
 
 def set_key(folder: ConfigFolder, file: str, key: str, value: Any) -> None:
     tree = {"settings": folder.settings, "routes": folder.routes}[file]
-    folder.routes["forward_auth"] = [{"host": "app.example.com"}]
-    for entries in ("routes", "forward_auth"):
-        if key.startswith(f"{entries}[0]."):
-            tree, key = tree[entries][0], key.removeprefix(f"{entries}[0].")
+    if key.startswith("routes[0]."):
+        tree, key = tree["routes"][0], key.removeprefix("routes[0].")
     change(tree, key, value)
 
 
