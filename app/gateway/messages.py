@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.core.request_target import RequestTarget
+from app.core.routes import RouteMatch
+
 HeaderLines = list[tuple[str, str]]
 """Header lines in the order received; names as they came, values decoded as latin-1."""
 
@@ -27,6 +30,14 @@ class RequestBody(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a door already knows of a call that the route table claims (`Pipeline.claim`)."""
+
+    target: RequestTarget
+    match: RouteMatch
+
+
 @dataclass(slots=True)
 class ProxyRequest:
     """One call as a door received it. `raw_target` holds the wire text of the request line, latin-1 decoded."""
@@ -39,6 +50,8 @@ class ProxyRequest:
     """The address of the socket's other end, without its port."""
     peer_scheme: str
     """`http` or `https`: what the socket itself spoke."""
+    claim: Claim | None = None
+    """What `raw_target` was read as, where the door had to know."""
 
 
 @dataclass(slots=True)
@@ -52,3 +65,7 @@ class ProxyResponse:
     close: Callable[[], None] = field(default=lambda: None)
     break_off: Callable[[], None] | None = None
     """For an answer that may be silent for long: ends it at once, from any thread, when the client has gone."""
+    has_piece_at_hand: bool = False
+    """The first piece of the body comes without waiting, so the head need not leave before it."""
+    is_whole_at_hand: bool = False
+    """That piece is all of the body; without one the body is empty."""

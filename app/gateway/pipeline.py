@@ -50,7 +50,7 @@ from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
 from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens
 from app.gateway.enforcement import Enforcer
-from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse, RequestBody
+from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
 from app.observability import logs
 from app.services.bound_calls import BoundCalls
@@ -92,6 +92,15 @@ class Pipeline:
         self._base_paths = {
             route.service.name: urlsplit(route.service.base_urls[0]).path for route in route_table.routes
         }
+
+    def claim(self, raw_target: str) -> Claim | None:
+        """Returns what the route table says of a target; None where no route takes it, whatever the reason."""
+        try:
+            target = parse_request_target(raw_target)
+        except BffError:
+            return None
+        match = self._routes.match(target.path)
+        return Claim(target, match) if match is not None else None
 
     def handle(self, request: ProxyRequest) -> ProxyResponse:
         """Answers one call. Never raises for anything the client or a backend did."""
@@ -144,7 +153,8 @@ class Pipeline:
         call.own_origin = self._policy.select_origin(
             call.headers.get("host") or "", call.headers.get_all("x-forwarded-host"), call.request.peer_address
         )
-        call.target = parse_request_target(call.request.raw_target)
+        claim = call.request.claim
+        call.target = claim.target if claim is not None else parse_request_target(call.request.raw_target)
         return call.target
 
     # Step 2
@@ -152,7 +162,8 @@ class Pipeline:
     def _match_route(self, call: Call, target: RequestTarget) -> RouteMatch:
         if is_own_path(target.path):
             raise _refuse_own_path(target.path)
-        match = self._routes.match(target.path)
+        claim = call.request.claim
+        match = claim.match if claim is not None else self._routes.match(target.path)
         check_target_fits_route(target, match, self._routes)
         if match is None:
             raise RouteNotFoundError
@@ -302,7 +313,14 @@ class Pipeline:
 
         body = AnswerBody(upstream, call)
         return ProxyResponse(
-            upstream.status, upstream.reason, headers, body, close, break_off if match.route.streaming else None
+            upstream.status,
+            upstream.reason,
+            headers,
+            body,
+            close,
+            break_off if match.route.streaming else None,
+            has_piece_at_hand=upstream.has_piece_at_hand,
+            is_whole_at_hand=upstream.is_whole_at_hand,
         )
 
     # The one place where a refusal becomes an answer
@@ -332,7 +350,15 @@ class Pipeline:
         if status is not HTTPStatus.NO_CONTENT:
             headers.append(("Content-Length", str(len(body))))
         call.bytes_out = len(body)
-        return ProxyResponse(status, status.phrase, headers, [body], partial(self._recorder.end, call, status))
+        return ProxyResponse(
+            status,
+            status.phrase,
+            headers,
+            [body],
+            partial(self._recorder.end, call, status),
+            has_piece_at_hand=True,
+            is_whole_at_hand=True,
+        )
 
     def _build_cors_lines(self, call: Call) -> HeaderLines:
         return build_cors_headers(

@@ -19,8 +19,8 @@ from app.core.errors import RouteNotFoundError
 from app.core.headers import choose_correlation_id, choose_traceparent
 from app.core.hosts import OwnOrigin
 from app.core.own_endpoints import FORWARD_AUTH_PATHS, is_own_path
+from app.gateway.listener import build_internal_listener
 from app.gateway.policy import GatewayPolicy
-from app.hooks.listener import build_internal_listener
 from app.hooks.request_checks import (
     PROXY_BLUEPRINT,
     check_method,
@@ -91,7 +91,7 @@ class OwnCalls:
 
     def begin(self) -> None:
         path = get_raw_path(request.environ)
-        g.bff_internal = self._is_internal(request.environ)
+        g.bff_internal = self._is_internal(request.environ.get("gunicorn.socket"))
         if request.blueprint == PROXY_BLUEPRINT and not is_own_path(path):
             return
         call = self.get_current()

@@ -81,6 +81,16 @@ class UpstreamResponse:
         if self._framing.is_complete:
             self._let_go()
 
+    @property
+    def has_piece_at_hand(self) -> bool:
+        """Whether the first piece came with the head."""
+        return bool(self._piece_at_hand)
+
+    @property
+    def is_whole_at_hand(self) -> bool:
+        """Whether the whole body, which may be empty, came with the head."""
+        return self._framing.is_complete
+
     def iter_body(self) -> Iterator[bytes]:
         """Yields the body's bytes as they arrive, in pieces of at most 1 MiB.
 

@@ -12,6 +12,7 @@ import requests
 
 from tests.support.bff import Bff, Stack, build_route, start_bff
 from tests.support.browser_client import BrowserClient
+from tests.support.doors import DOORS
 from tests.support.processes import free_port
 from tests.support.raw_backend import Conversation, RawBackend, answering_always, find_closed_port
 
@@ -64,8 +65,10 @@ SCRIPTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def bff(stack_process: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
+@pytest.fixture(scope="module", params=DOORS)
+def bff(
+    request: pytest.FixtureRequest, stack_process: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bff]:
     """A BFF with one route to each kind of faulty backend, and to one that works."""
     with ExitStack() as parts:
         urls = {name: parts.enter_context(RawBackend(script)).url for name, script in SCRIPTS.items()}
@@ -79,6 +82,7 @@ def bff(stack_process: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
             backend_url=stack_process.backend_url,
             port=port,
             workers=1,
+            door=request.param,
             routes=build_routes_to(urls),
         )
         parts.callback(started.stop)
@@ -146,6 +150,7 @@ def test_a_backend_cannot_speak_in_our_name(alice: BrowserClient) -> None:
 
 
 def test_a_listener_that_leaves_is_let_go_at_the_backend(alice: BrowserClient) -> None:
+    listener_left.clear()
     answer = alice.get("/api/feed/x", stream=True)
     lines = answer.iter_lines(chunk_size=1)  # held: letting it go would close the connection
     assert next(lines) == b"data: hello"

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.support.bff import Bff, build_route, start_bff
+from tests.support.doors import DOORS
 from tests.support.processes import wait_until
 from tests.support.raw_backend import Conversation, RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
@@ -30,8 +31,8 @@ def answering_big_or_small(conversation: Conversation) -> None:
         conversation.send(b"x" * length)
 
 
-@pytest.fixture(scope="module")
-def bff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
+@pytest.fixture(scope="module", params=DOORS)
+def bff(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
     directory: Path = tmp_path_factory.mktemp("slow")
     with RawBackend(answering_big_or_small) as backend:
         service = {"base_url": backend.url, "token": {"mode": "none"}, "max_connections": CONNECTIONS}
@@ -41,6 +42,7 @@ def bff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
             client=BASIC_CLIENT,
             backend_url=backend.url,
             workers=1,
+            door=request.param,
             settings={"server": {"body_timeout_seconds": PATIENCE_SECONDS}},
             routes={
                 "services": {"few": {**service, "connect_timeout_seconds": 0.5}},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,10 +14,11 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.bff import Bff, build_route, start_bff
-from tests.support.gateway import Answer, parse_answer
+from tests.support.gateway import parse_answer
 from tests.support.processes import wait_until
 from tests.support.raw_backend import find_closed_port
 from tests.support.real_op import BASIC_CLIENT
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 
@@ -51,50 +51,6 @@ def bff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
     )
     yield running
     running.stop()
-
-
-class Wire:
-    """One connection to the BFF."""
-
-    def __init__(self, bff: Bff, *, timeout_seconds: float = 15) -> None:
-        self._host = f"localhost:{bff.port}"
-        self._socket = socket.create_connection(("127.0.0.1", bff.port), timeout=timeout_seconds)
-        self._received = b""
-
-    def send(self, content: bytes) -> None:
-        self._socket.sendall(content)
-
-    def ask(self, request_line: str, *lines: str) -> None:
-        self.send("\r\n".join([request_line, f"Host: {self._host}", *lines, "", ""]).encode("latin-1"))
-
-    def read_answer(self) -> Answer:
-        """Reads one answer whose length is declared, and keeps what comes after it for the next."""
-        while b"\r\n\r\n" not in self._received:
-            self._receive()
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        length = int(parse_answer(head + b"\r\n\r\n", "HEAD").get("Content-Length") or 0)
-        while len(self._received) < length:
-            self._receive()
-        body, self._received = self._received[:length], self._received[length:]
-        return parse_answer(head + b"\r\n\r\n" + body)
-
-    def read_to_end(self) -> bytes:
-        while piece := self._socket.recv(65536):
-            self._received += piece
-        received, self._received = self._received, b""
-        return received
-
-    def detach(self) -> socket.socket:
-        """Hands out the socket itself; its caller closes it."""
-        return socket.socket(fileno=self._socket.detach())
-
-    def _receive(self) -> None:
-        piece = self._socket.recv(65536)
-        assert piece, "the connection ended before its answer"
-        self._received += piece
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import yaml
 
 from demo.run import build_backend_command
 from tests.support.browser_client import BrowserClient
+from tests.support.doors import Door, build_door_options
 from tests.support.log_scan import find_leaks
 from tests.support.processes import Child, free_port, is_answering, minimal_environment, start_server, wait_until
 from tests.support.real_op import OpClient, RealOp, start_op
@@ -86,8 +87,11 @@ def start_bff(
     settings: Mapping[str, Any] | None = None,
     routes: Mapping[str, Any] | None = None,
     idps: Sequence[Mapping[str, Any]] = (),
+    door: Door = "worker",
+    options: Sequence[str] = (),
 ) -> Bff:
-    """Start a BFF that keeps everything below `directory`; `settings`, `routes`, `idps` change the configuration.
+    """Start a BFF that keeps everything below `directory`; `settings`, `routes`, `idps` change the configuration, and
+    `options` are further ones of gunicorn's command line.
 
     The caller stops it. Starting again with the same `directory` and `port` finds the same state.
     """
@@ -102,7 +106,12 @@ def start_bff(
     )
     child = start_server(
         f"bff-{port}",
-        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+        [
+            *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
+            *build_door_options(door),
+            *options,
+            "wsgi:app",
+        ],
         log_path=directory / "logs" / "bff.log",
         ready=lambda _: is_answering(f"http://127.0.0.1:{port}/health/live", status=200),
         environment=environment,

@@ -23,6 +23,7 @@ from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_store import TokenSet, TokenStore
 from app.settings.schema.settings_file import SessionSettings
 from tests.support.bff import Bff, merge, start_bff
+from tests.support.doors import DOORS, Door
 from tests.support.raw_backend import Conversation, RawBackend, RecordedRequest, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 
@@ -94,6 +95,7 @@ class Gateway:
     sessions: SessionStore
     edge_port: int | None = None
     """Where an edge in front of the BFF listens; calls go there."""
+    door: Door = "worker"
 
     @property
     def port(self) -> int:
@@ -175,6 +177,8 @@ def echo(conversation: Conversation) -> None:
         request = conversation.read_request()
         path = request.request_line.split(b" ")[1]
         conversation.send(ANSWERS.get(path, PLAIN_ANSWER))
+        if path in CUT_SHORT:
+            return
 
 
 PLAIN_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -195,19 +199,26 @@ ANSWERS: dict[bytes, bytes] = {
     b"/v1/not-modified": b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n',
     b"/v1/no-type": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     b"/v1/rubbish": b"SSH-2.0-OpenSSH_9.2\r\n\r\n\r\n",
+    b"/v1/to-the-end": b"HTTP/1.1 200 OK\r\n\r\nall there is",
+    b"/v1/cut-length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+    b"/v1/cut-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n",
     b"/v1/split": b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 2\r\n\r\nok",
 }
 
 
-@pytest.fixture(scope="session")
-def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway for the run; tests take `gateway`."""
+CUT_SHORT = frozenset({b"/v1/to-the-end", b"/v1/cut-length", b"/v1/cut-chunk"})
+"""After these the backend closes."""
+
+
+@pytest.fixture(scope="session", params=DOORS)
+def gateway_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The gateway for the run, once with each door; tests take `gateway`."""
     directory = tmp_path_factory.mktemp("gateway")
     with RawBackend(echo) as backend:
-        bff = start_gateway(directory, backend)
+        bff = start_gateway(directory, backend, door=request.param)
         try:
             sessions, session_id = put_session(bff)
-            yield Gateway(bff, backend, session_id, sessions)
+            yield Gateway(bff, backend, session_id, sessions, door=request.param)
         finally:
             bff.stop()
 
@@ -225,6 +236,7 @@ def start_gateway(
     *,
     settings: Mapping[str, Any] | None = None,
     forward_auth: Sequence[Mapping[str, Any]] = (),
+    door: Door = "worker",
 ) -> Bff:
     """Starts a BFF with `ROUTES` in front of `backend`. Its provider is down, which no proxied call may mind."""
     base = {"cors": {"allow_origins": [ALLOWED_ORIGIN]}, "headers": {"strip": ["X-Internal-Secret"]}}
@@ -244,6 +256,7 @@ def start_gateway(
         workers=1,
         settings=merge(base, settings or {}),
         routes=routes,
+        door=door,
     )
 
 

@@ -1,20 +1,19 @@
-"""Tells by the listening socket whether a call came in on `server.internal_bind`.
+"""Tells by a connection's own socket whether it came in on `server.internal_bind`.
 
-Never by `SERVER_PORT` or `Host`: on a Unix socket gunicorn takes both from the request. The connection's own socket
-(`gunicorn.socket`) knows its local end; where a server does not show it, no call is internal.
+Never by `SERVER_PORT` or `Host`: on a Unix socket gunicorn takes both from the request. The socket knows its local end;
+where a server does not show it, no call is internal.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 Address = IPv4Address | IPv6Address
 
 
-def build_internal_listener(internal_bind: str) -> Callable[[Mapping[str, Any]], bool]:
+def build_internal_listener(internal_bind: str) -> Callable[[socket.socket | None], bool]:
     """Returns the test for one `host:port`; a name is looked up now, once."""
     host, _, port_text = internal_bind.rpartition(":")
     port = int(port_text)
@@ -22,8 +21,8 @@ def build_internal_listener(internal_bind: str) -> Callable[[Mapping[str, Any]],
     # A socket bound to "any address" shows the address that was called; nothing else can listen on its port then.
     takes_any_address = any(address.is_unspecified for address in addresses)
 
-    def is_internal(environ: Mapping[str, Any]) -> bool:
-        local = _get_local_end(environ.get("gunicorn.socket"))
+    def is_internal(connection: socket.socket | None) -> bool:
+        local = _get_local_end(connection)
         return local is not None and local[1] == port and (takes_any_address or local[0] in addresses)
 
     return is_internal

@@ -1,0 +1,114 @@
+"""The production door: a request that gunicorn has parsed goes through the pipeline and its answer onto the wire.
+
+Free of WSGI: header lines are those of the wire, none joined with another, and the body flows in the pieces in which
+it arrives. What is not claimed goes on untouched to the Flask application.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from app.gateway.client_watch import ClientWatch
+from app.gateway.http1 import AnswerWriter, ClientWriter
+from app.gateway.lingering import drop_unread_body, linger
+from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse
+from app.gateway.paced_socket import PacedSocket
+from app.gateway.pipeline import Pipeline
+from app.gateway.worker_body import WorkerBody, has_body, is_plainly_framed
+from app.observability import logs
+from app.services.upstream_client import UpstreamBrokenOffError
+
+_LONGEST_REMEMBERED = 64
+
+log = logs.get_logger(__name__)
+
+
+class WorkerDoor:
+    """One a worker."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        patience_seconds: float,
+        is_alive: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`patience_seconds` bounds the silence of a client that sends a body, or should take its answer. Once
+        `is_alive` says no, answers tell the client that the connection ends with them."""
+        self._pipeline = pipeline
+        self._patience_seconds = patience_seconds
+        self._is_alive = is_alive
+        self._monotonic = monotonic
+
+    def claim(self, req: Any) -> Claim | None:
+        """Returns what the route table says of a call; None for one that is Flask's to answer."""
+        if req.proxy_protocol_info or not is_plainly_framed(req):
+            return None
+        return self._pipeline.claim(req.uri)
+
+    def carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
+        """Answers one call; returns whether the connection is good for another.
+
+        Raises `OSError` when the client is gone or does not take its answer in time.
+        """
+        body = WorkerBody(req, PacedSocket(sock, self._patience_seconds, self._monotonic)) if has_body(req) else None
+        request = ProxyRequest(
+            method=req.method,
+            raw_target=req.uri,
+            headers=build_header_lines(req.headers),
+            body=body,
+            peer_address=peer_address,
+            peer_scheme=req.scheme,
+            claim=claim,
+        )
+        response = self._pipeline.handle(request)
+        try:
+            may_go_on = self._is_alive() and not req.should_close() and (body is None or body.can_be_dropped)
+            writer = AnswerWriter(response, req.method, req.version[1], may_go_on=may_go_on)
+            is_whole = self._write(writer, response, sock)
+        finally:
+            response.close()
+        if not is_whole:
+            return False
+        if not writer.goes_on:
+            if body is not None and not body.is_read:
+                linger(sock)
+            return False
+        return body is None or drop_unread_body(req, sock)
+
+    def _write(self, writer: AnswerWriter, response: ProxyResponse, sock: Any) -> bool:
+        """Returns whether the whole answer was written. Its head is out, so nothing else can be said any more."""
+        client = ClientWriter(sock, self._patience_seconds, self._monotonic)
+        watch = ClientWatch(sock, response.break_off) if response.break_off is not None else None
+        if watch is not None:
+            watch.start()
+        try:
+            writer.write(client)
+        except UpstreamBrokenOffError:
+            writer.break_off(sock)
+            return False
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception("an answer could not be written", error_type=type(error).__name__)
+            writer.break_off(sock)
+            return False
+        finally:
+            if watch is not None:
+                watch.stop()
+            client.finish()
+        return True
+
+
+def build_header_lines(headers: list[tuple[str, str]]) -> HeaderLines:
+    """Returns gunicorn's header lines, whose names are in capitals, in the spelling that people are used to."""
+    return [(_spell(name) if len(name) <= _LONGEST_REMEMBERED else name, value) for name, value in headers]
+
+
+@lru_cache(maxsize=512)
+def _spell(name: str) -> str:
+    return name.title()
