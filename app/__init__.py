@@ -14,7 +14,7 @@ def create_app(configuration: Configuration | None = None) -> Flask:
     """
     from app import wiring
     from app.blueprints import admin, auth, authzen, backchannel, forward_auth, health, me, proxy, well_known
-    from app.hooks import error_handlers, request_context, security_headers
+    from app.hooks import error_handlers, frontends, request_context, security_headers
 
     services = wiring.build_services(configuration or load_configuration())
 
@@ -25,6 +25,7 @@ def create_app(configuration: Configuration | None = None) -> Flask:
 
     request_context.register(app, services)
     security_headers.register(app, services)
+    frontends.register(app, services)
     error_handlers.register(app, services)
 
     app.register_blueprint(health.blueprint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flask import Flask
@@ -22,6 +22,7 @@ from app.services.bearer_authenticator import BearerAuthenticator
 from app.services.client_registration import ClientRegistration, build_client_registration
 from app.services.control_http import ControlHttp
 from app.services.forward_authorizer import ForwardAuthorizer
+from app.services.frontend_files import Frontend, build_frontends
 from app.services.housekeeping import Housekeeping
 from app.services.key_ring import KeyRing, choose_key_file, load_or_create_key_ring
 from app.services.key_store import KeyRotation, KeyStore, build_key_store
@@ -72,6 +73,8 @@ class Services:
     policy: GatewayPolicy
     pipeline: Pipeline
     forward_authorizer: ForwardAuthorizer
+    frontends: Mapping[str, Frontend]
+    """By `host[:port]` of the origin."""
     housekeeping: Housekeeping
     key_rotation: KeyRotation
     client_registration: ClientRegistration | None
@@ -243,6 +246,7 @@ def build_services(
             authorization=authorization,
             allowed_origins=policy.allowed_origins,
         ),
+        frontends=build_frontends(settings),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
         key_rotation=KeyRotation(key_store),
         client_registration=client_registration,

@@ -123,7 +123,7 @@ class OwnCalls:
             return response
         call = self.get_current()
         bytes_in = request.content_length or 0
-        bytes_out = 0 if call.method == "HEAD" else response.calculate_content_length() or 0
+        bytes_out = 0 if call.method == "HEAD" else response.calculate_content_length() or response.content_length or 0
         user_id, session = call.user
 
         def record() -> None:

@@ -36,8 +36,6 @@ UNBUILT = (
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
-    # files of our own
-    Unbuilt(SETTINGS, "frontends", *NOTHING),
     # the data plane
     Unbuilt(ROUTES, "routes[].websocket", *only(False)),
 )

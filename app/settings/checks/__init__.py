@@ -14,6 +14,7 @@ from app.settings.checks.credentials import (
 from app.settings.checks.deployment import check_deployment, warn_of_deployment
 from app.settings.checks.draft import Draft
 from app.settings.checks.forward_auth_entries import check_forward_auth, warn_of_forward_auth
+from app.settings.checks.frontend_entries import check_frontends
 from app.settings.checks.named_files import check_named_files
 from app.settings.checks.permissions import check_permissions, warn_of_permissions
 from app.settings.checks.route_entries import check_routes, warn_of_routes
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     check_permissions,
     check_bearer_tokens,
     check_forward_auth,
+    check_frontends,
 )
 
 WARNINGS: tuple[Callable[[Draft], Iterator[str]], ...] = (

@@ -33,6 +33,13 @@ _OWN_PARAMETERS = frozenset(
 )
 
 
+def parse_header_value(value: str) -> str:
+    """A header's value: printable ASCII, or empty."""
+    if not re.fullmatch(r"[ -~]*", value):
+        raise ValueError("printable ASCII on one line")
+    return value.strip()
+
+
 def parse_host_name(value: str) -> str:
     """A DNS name in lower case, or empty."""
     wanted = "a host name such as app.example.com, without scheme, port or leading dot"

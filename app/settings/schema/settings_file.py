@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from app.settings.schema.formats import (
     parse_bind_address,
     parse_header_name,
+    parse_header_value,
     parse_host_name,
     parse_network,
     parse_rate,
@@ -135,9 +136,11 @@ class FrontendSettings(StrictModel):
     stand_ins: ClassVar[Mapping[str, object]] = {"host": "stand-in.invalid", "directory": "stand-in"}
 
     host: Annotated[FilledText, AfterValidator(parse_host_name)]
-    """The host the files are served on."""
+    """The host the files are served on: that of `server.public_url` or of one of `server.allowed_hosts`."""
     directory: FilledText
-    """The folder that holds them."""
+    """The folder that holds them, `index.html` at its top."""
+    content_security_policy: Annotated[Text, AfterValidator(parse_header_value)] = ""
+    """The `Content-Security-Policy` of the application's answers; empty: its own origin only, nothing inline."""
 
 
 class PdpSwitch(StrictModel):
