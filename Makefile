@@ -12,6 +12,7 @@ PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 # A stamp file is newer than what it was made from, so that a second run has nothing to do.
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := demo/idp/node_modules/.ready demo/pdp/node_modules/.ready
+FRONTEND_READY := frontend/node_modules/.ready
 
 .PHONY: help
 help: ## Show this list
@@ -20,15 +21,19 @@ help: ## Show this list
 # --- what people use ---
 
 .PHONY: setup
-setup: python-setup node-setup browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
+setup: python-setup node-setup frontend-setup browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
 
 .PHONY: demo
 demo: python-setup node-setup ## Start the whole product on this machine and print where to look; Ctrl-C ends it
 	@$(BIN)/python -m demo.run
 
 .PHONY: test
-test: setup ## Run the whole suite, real servers and a real browser included
+test: setup frontend-test ## Run the whole suite, real servers and a real browser included
 	$(BIN)/python -m pytest
+
+.PHONY: frontend-test
+frontend-test: frontend-setup ## Check the browser side alone: types, tests, the build, the SDK's size
+	cd frontend && npm run --silent check
 
 .PHONY: test-long
 test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load
@@ -39,9 +44,10 @@ bench: bench-setup ## Measure the BFF beside other proxies: OPTIONS=--quick for 
 	$(BIN)/python -m bench.proxies $(OPTIONS)
 
 .PHONY: lint
-lint: python-setup ## Look for faults in style and for unformatted code
+lint: python-setup frontend-setup ## Look for faults in style and for unformatted code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	cd frontend && npm run --silent lint
 
 .PHONY: types
 types: python-setup ## Check the types
@@ -57,7 +63,7 @@ format: python-setup ## Format the code
 
 .PHONY: clean
 clean: ## Remove what the other targets made, the demo's state included
-	rm -rf $(VENV) demo/idp/node_modules demo/pdp/node_modules build var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo/idp/node_modules demo/pdp/node_modules frontend/node_modules frontend/*/*/dist build var .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --- set-up, step by step ---
 
@@ -80,6 +86,15 @@ node-setup: $(NODE_READY)
 %/node_modules/.ready: %/package.json %/package-lock.json
 	@tools/ensure-programs node npm
 	cd $* && npm ci --no-audit --no-fund
+	@touch $@
+
+# One lock file for all workspaces; the packages are built, so that whatever uses them finds them as an outsider would.
+.PHONY: frontend-setup
+frontend-setup: $(FRONTEND_READY)
+
+$(FRONTEND_READY): frontend/package.json frontend/package-lock.json $(wildcard frontend/*/*/package.json)
+	@tools/ensure-programs node npm
+	cd frontend && npm ci --no-audit --no-fund && npm run --silent build
 	@touch $@
 
 .PHONY: browser-setup

@@ -1,0 +1,3 @@
+/** EmpowerNow's components: `@empowernow/ui`. Their look is in `@empowernow/ui/dist/index.css`. */
+
+export { Button, type ButtonProps } from './Button.js';
