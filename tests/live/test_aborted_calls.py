@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import struct
@@ -10,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.bff import Stack
+from tests.live.test_workers import only
+from tests.support.bff import WORKERS, Stack
 from tests.support.browser_client import CALL_HEADERS, BrowserClient
-from tests.support.processes import wait_until
+from tests.support.log_lines import read_lines, wait_for_lines
 
 pytestmark = pytest.mark.live
 
@@ -39,9 +39,9 @@ def abort(port: int, request: bytes, moment: str) -> None:
 
 def test_o2_browsers_that_abort_lose_no_session_and_are_no_error_of_ours(stack: Stack) -> None:
     browsers = [stack.log_in(user) for user in ("alice", "bob", "carol")]
-    log = stack.bff.directory / "logs" / "bff.log"
-    length_before = log.stat().st_size
-    workers_before = stack.bff.worker_pids()
+    log = stack.bff.child.log_path
+    lines_before = len(read_lines([log]))
+    workers_before = stack.bff.wait_for_workers(WORKERS)
     choice = random.Random(2)
     plan = [
         (
@@ -57,10 +57,14 @@ def test_o2_browsers_that_abort_lose_no_session_and_are_no_error_of_ours(stack: 
         assert browser.is_logged_in()
         assert browser.get("/api/profile/whoami").status_code == 200
     assert stack.bff.worker_pids() == workers_before
-    # The access line of the very last call: everything before it has been written.
-    last = browsers[0].get("/api/profile/whoami").headers["X-Correlation-ID"]
-    wait_until(lambda: last in log.read_text("utf-8")[length_before:], timeout_seconds=10, what="the last access line")
-    written = [json.loads(line) for line in log.read_text("utf-8")[length_before:].splitlines() if line.startswith("{")]
+    # Each worker writes its lines in order: with that of its last call, everything before has been written.
+    for serving in workers_before:
+        browsers[0].http.close()
+        with only(serving, workers_before):
+            last = browsers[0].get("/api/profile/whoami").headers["X-Correlation-ID"]
+            browsers[0].http.close()
+        wait_for_lines([log], log="access", request_id=last)
+    written = read_lines([log])[lines_before:]
     assert [line for line in written if line.get("status") == 200]
     complaints = [line for line in written if line.get("level") in ("warning", "error", "critical")]
     assert complaints == []

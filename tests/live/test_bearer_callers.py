@@ -15,8 +15,8 @@ import requests
 from tests.support.bff import Bff, start_bff
 from tests.support.foreign_client import ForeignClient
 from tests.support.gateway import Answer, parse_answer
+from tests.support.log_lines import wait_for_lines
 from tests.support.log_scan import find_leaks
-from tests.support.processes import wait_until
 from tests.support.raw_backend import Conversation, RawBackend, RecordedRequest, find_closed_port
 from tests.support.real_op import CRUD_AUDIENCE, RealOp, start_op
 
@@ -99,7 +99,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         yield World(op, backend, bff, ForeignClient(op))
         bff.stop()
-    leaks = find_leaks([bff.directory / "logs" / "bff.log"], set(op.secrets()))
+    leaks = find_leaks([bff.child.log_path], set(op.secrets()))
     op.stop()
     assert not leaks, leaks
 
@@ -266,10 +266,8 @@ def test_nobody_is_refused_because_an_issuer_is_away(world: World) -> None:
 def test_a_call_by_token_leaves_an_access_line_that_names_the_user_and_no_session(world: World) -> None:
     token = world.client.get_user_tokens(CRUD_AUDIENCE, "carol")["access_token"]
     answer = world.call(token)
-    request_id = answer.get("X-Correlation-ID") or ""
-    wait_until(lambda: request_id in world.bff.child.read_log(), timeout_seconds=10, what="the access record")
-    lines = [json.loads(line) for line in world.bff.child.read_log().splitlines() if request_id in line]
-    [record] = [line for line in lines if line["log"] == "access"]
+    request_id = answer.get("X-Correlation-ID")
+    [record] = wait_for_lines([world.bff.child.log_path], log="access", request_id=request_id)
     assert record["user_id"] == "carol"
     assert record.get("session") is None
 

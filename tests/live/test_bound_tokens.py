@@ -227,5 +227,5 @@ def test_no_key_proof_or_nonce_is_in_a_log(stack: Stack) -> None:
     secrets = [*keys, *private, *stack.backend.proofs, *nonces, *stack.op.secrets()]
     last = alice.get("/health/live").headers["X-Correlation-ID"]
     stack.bff.child.wait_until(lambda: last in stack.bff.child.read_log(), timeout_seconds=10, what="the last record")
-    assert find_leaks([stack.bff.directory / "logs" / "bff.log"], secrets) == []
+    assert find_leaks([stack.bff.child.log_path], secrets) == []
     assert len(secrets) > 20

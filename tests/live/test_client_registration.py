@@ -3,7 +3,6 @@ killed in the middle."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ import requests
 from tests.support.bff import Bff, merge, start_bff
 from tests.support.browser_client import BrowserClient
 from tests.support.farm import write_key_file
+from tests.support.log_lines import wait_for_lines
 from tests.support.log_scan import find_leaks
 from tests.support.processes import free_port, wait_until
 from tests.support.real_op import OpClient, RealOp, start_op
@@ -66,12 +66,6 @@ def wait_for_client(bff: Bff) -> None:
     wait_until(lambda: read_client_part(bff) == "ok", timeout_seconds=60, what="a client")
 
 
-def read_events(bff: Bff, event: str) -> list[dict[str, Any]]:
-    lines = (bff.directory / "logs" / "bff.log").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines if line.startswith("{")]
-    return [record for record in records if record.get("event") == event]
-
-
 def count_registrations(op: RealOp) -> int:
     return len([event for event in op.events("request") if (event["method"], event["path"]) == ("POST", "/reg")])
 
@@ -104,11 +98,10 @@ def test_two_machines_that_start_before_the_provider_register_once(tmp_path: Pat
             alice.log_out()
 
         assert count_registrations(op) == 1
-        registered = [*read_events(first, "client.registered"), *read_events(second, "client.registered")]
-        assert len(registered) == 1
-        logs = [bff.directory / "logs" / "bff.log" for bff in (first, second)]
+        logs = [bff.child.log_path for bff in (first, second)]
+        [registered] = wait_for_lines(logs, event="client.registered")
         [stored] = read_records(redis_server, f"*{tmp_path.name}*client-registration*")
-        assert registered[0]["client_id"].encode() not in stored, "it is sealed"
+        assert registered["client_id"].encode() not in stored, "it is sealed"
         assert find_leaks(logs, [TOKEN, *op.secrets()]) == []
 
     with ExitStack() as parts:
@@ -119,7 +112,7 @@ def test_two_machines_that_start_before_the_provider_register_once(tmp_path: Pat
         again = parts.enter_context(running_bff(tmp_path / "again", issuer, unset, port=port))
         wait_until(lambda: read_client_part(again) == "attention", timeout_seconds=60, what="word of the lost client")
         assert count_registrations(op) == 0
-        [problem] = read_events(again, "registration.failed")
+        [problem] = wait_for_lines([again.child.log_path], event="registration.failed")
         assert problem["problem"] == "client_lost"
 
 
@@ -139,12 +132,11 @@ def test_after_a_kill_in_the_middle_the_token_is_not_sent_again(tmp_path: Path) 
         op.clear_faults()
 
         with running_bff(tmp_path / "bff", op.issuer, build_settings(TOKEN, port), port=port) as bff:
-            wait_until(lambda: read_events(bff, "registration.failed") != [], timeout_seconds=30, what="a word of it")
-            [problem] = read_events(bff, "registration.failed")
+            [problem] = wait_for_lines([bff.child.log_path], event="registration.failed")
             assert problem["problem"] == "outcome_unknown"
             assert read_client_part(bff) == "unregistered"
             assert count_registrations(op) == 1
-            said = [line["next_step"] for line in read_events(bff, "client_registration.problem")]
-            assert re.search("bff client register --new", said[0])
+            said = wait_for_lines([bff.child.log_path], event="client_registration.problem")
+            assert re.search("bff client register --new", said[0]["next_step"])
     finally:
         op.stop()

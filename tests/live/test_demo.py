@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import pytest
 from demo.processes import start_child
 from tests.support.browser_client import BrowserClient
 from tests.support.demo import COMMAND, PROJECT, build_demo_environment
+from tests.support.log_lines import wait_for_lines
 from tests.support.opwalk import walk
 from tests.support.processes import Child, wait_until
 
@@ -39,10 +39,8 @@ def is_running(pid: int) -> bool:
 
 def registered_client(tmp_path: Path) -> str:
     """What the BFF got when it registered itself, once for both workers."""
-    lines = [json.loads(line) for line in (tmp_path / "logs" / "bff.log").read_text(encoding="utf-8").splitlines()]
-    [client_id] = [line["client_id"] for line in lines if line.get("event") == "client.registered"]
-    assert isinstance(client_id, str)
-    return client_id
+    [registered] = wait_for_lines([tmp_path / "logs" / "bff.log"], event="client.registered")
+    return str(registered["client_id"])
 
 
 def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dict[str, int], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from app.core.cross_site import build_csrf_token
 from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.bff import run_command, start_bff
 from tests.support.gateway import Answer, Gateway, echo, put_session
-from tests.support.processes import wait_until
+from tests.support.log_lines import wait_for_lines
 from tests.support.raw_backend import RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 
@@ -292,15 +292,11 @@ def test_d4_a_remembered_permission_is_gone_with_the_role_it_was_given_for(world
 
 
 def test_every_fresh_decision_is_in_the_audit_trail_and_a_remembered_one_in_the_access_line(world: World) -> None:
-    log = world.gateway.bff.directory / "logs" / "bff.log"
-    seen = len(log.read_text("utf-8"))
+    logs = [world.gateway.bff.child.log_path]
     for _ in range(2):
         world.call("GET", "/api/forms/audited")
-    last = world.call("GET", "/api/free/x").get("X-Correlation-ID") or "?"
-    wait_until(lambda: last in log.read_text("utf-8")[seen:], timeout_seconds=10, what="the last access line")
-    lines = [json.loads(line) for line in log.read_text("utf-8")[seen:].splitlines() if line.startswith("{")]
-    [decided] = [line for line in lines if line.get("resource_id") == "audited"]
+    accesses = wait_for_lines(logs, count=2, log="access", path="/api/forms/audited")
+    assert [line["decision"] for line in accesses] == ["allow", "allow (remembered)"]
+    [decided] = wait_for_lines(logs, log="audit", resource_id="audited")
     assert (decided["event"], decided["user_id"], decided["action"]) == ("access.decided", "alice", "read")
     assert (decided["decision"], decided["route_id"]) == ("allow", "forms")
-    accesses = [line["decision"] for line in lines if line.get("path") == "/api/forms/audited" and "status" in line]
-    assert accesses == ["allow", "allow (remembered)"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.bff import Stack
 from tests.support.browser_client import BrowserClient
-from tests.support.processes import wait_until
+from tests.support.log_lines import wait_for_lines
 
 pytestmark = pytest.mark.live
 
@@ -91,8 +91,7 @@ def test_every_line_of_the_log_is_one_json_object_with_the_request_id(stack: Sta
     with BrowserClient(stack.bff.origin) as nobody:
         answer = nobody.get("/api/crud/forms")
     request_id = answer.headers["X-Correlation-ID"]
-    wait_until(lambda: request_id in stack.bff.child.read_log(), timeout_seconds=10, what="the access record")
-    lines = [json.loads(line) for line in stack.bff.child.read_log().splitlines() if line]
-    assert [line["status"] for line in lines if line.get("request_id") == request_id and line["log"] == "access"] == [
-        401
-    ]
+    [record] = wait_for_lines([stack.bff.child.log_path], log="access", request_id=request_id)
+    assert record["status"] == 401
+    whole, _, _ = stack.bff.child.read_log().rpartition("\n")
+    assert all(isinstance(json.loads(line), dict) for line in whole.splitlines())

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.live
 
 LOCAL_CACHE_SECONDS = 2
 """What the settings say when they say nothing."""
+LONGEST_CALL_SECONDS = 10
+"""A call may ask the store several times, each with 0.5 s for either of two attempts."""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,17 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def farm(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     with running_farm(tmp_path_factory.mktemp("farm"), settings=build_redis_settings(redis.url)) as farm:
         yield farm
+
+
+@pytest.fixture(autouse=True)
+def faults_end(farm: Farm, redis: RedisServer) -> Iterator[None]:
+    """Whatever a test left behind, also one that failed, the next one finds everything up."""
+    yield
+    farm.op.clear_faults()
+    redis.resume()
+    if not redis.is_answering():
+        redis.kill()
+        redis.start()
 
 
 def wait_until_both_serve(farm: Farm, browser: BrowserClient) -> None:
@@ -53,10 +66,8 @@ def test_a_logout_on_one_instance_is_a_logout_on_the_other_at_once(farm: Farm) -
     for _ in range(20):  # every worker of the other instance has its own copy by now
         assert farm.call(farm.second, browser).status_code == 200
     browser.log_out()
-    ended_at = time.monotonic()
     browser.http.cookies.update(cookie)
     wait_until(lambda: farm.call(farm.second, browser).status_code == 401, timeout_seconds=10, what="the end")
-    assert time.monotonic() - ended_at < 10
     assert {farm.call(farm.second, browser).status_code for _ in range(20)} == {401}
 
 
@@ -80,20 +91,27 @@ def test_a_logout_token_that_the_provider_gets_wrong_is_refused_to_its_face(farm
         wait_until(lambda: farm.has_sent_logout("error", "judy"), timeout_seconds=10, what="the provider's word")
     finally:
         farm.op.clear_faults()
-    assert "400" in farm.op.events("backchannel.error")[0]["error"]
+    [refused] = [event for event in farm.op.events("backchannel.error") if event["sub"] == "judy"]
+    assert "400" in refused["error"]
     assert farm.call(farm.first, browser).status_code == 200
 
 
-def wait_for_a_refusal(farm: Farm, browser: BrowserClient) -> requests.Response:
-    """Of a worker that has no copy of the session any more."""
+def wait_for_a_refusal(farm: Farm, browser: BrowserClient, path: str = "/api/crud/forms") -> requests.Response:
+    """Of a worker that has no copy of the session any more; the other one may still have its own for a moment."""
     answers = list[requests.Response]()
 
     def is_refused() -> bool:
-        answers.append(farm.call(farm.first, browser))
+        answers.append(farm.call(farm.first, browser, path))
         return answers[-1].status_code != 200
 
     wait_until(is_refused, timeout_seconds=20, what="the copies to be spent")
     return answers[-1]
+
+
+def check_that_the_store_is_named(refused: requests.Response) -> None:
+    assert (refused.status_code, refused.headers["X-BFF-Error"]) == (503, "store_unavailable")
+    assert "Set-Cookie" not in refused.headers
+    assert refused.elapsed.total_seconds() < LONGEST_CALL_SECONDS
 
 
 def test_o1_redis_killed_and_back_with_its_data_gone_asks_everybody_to_log_in_again(
@@ -101,9 +119,7 @@ def test_o1_redis_killed_and_back_with_its_data_gone_asks_everybody_to_log_in_ag
 ) -> None:
     browser = farm.log_in()
     redis.kill()
-    refused = wait_for_a_refusal(farm, browser)
-    assert (refused.status_code, refused.headers["X-BFF-Error"]) == (503, "store_unavailable")
-    assert "Set-Cookie" not in refused.headers
+    check_that_the_store_is_named(wait_for_a_refusal(farm, browser))
     ready = requests.get(f"{farm.first.internal_origin}/health/ready", timeout=10)
     assert ready.status_code == 503
     redis.start()
@@ -116,11 +132,7 @@ def test_o1_redis_paused_is_503_in_bounded_time_and_nobody_is_logged_out(farm: F
     browser = farm.log_in()
     redis.pause()
     try:
-        wait_until(
-            lambda: farm.call(farm.first, browser).headers.get("X-BFF-Error") == "store_unavailable",
-            timeout_seconds=20,
-            what="the copies to be spent",
-        )
+        check_that_the_store_is_named(wait_for_a_refusal(farm, browser))
     finally:
         redis.resume()
     wait_until_both_serve(farm, browser)
@@ -157,17 +169,10 @@ def test_o1_a_primary_that_was_demoted_is_503_and_heals(farm: Farm, redis: Redis
 
 def test_both_redis_and_the_provider_down_log_nobody_out(farm: Farm, redis: RedisServer) -> None:
     browser = farm.log_in("mallory")
-    redis.pause()
     farm.op.fail("/token", status=500)
+    redis.pause()
     try:
-        wait_until(
-            lambda: farm.call(farm.first, browser, "/api/profile/whoami").status_code == 503,
-            timeout_seconds=20,
-            what="the copies to be spent",
-        )
-        refused = farm.call(farm.first, browser, "/api/profile/whoami")
-        assert (refused.status_code, refused.headers["X-BFF-Error"]) == (503, "store_unavailable")
-        assert "Set-Cookie" not in refused.headers
+        check_that_the_store_is_named(wait_for_a_refusal(farm, browser, "/api/profile/whoami"))
         assert farm.open_browser().navigate("/auth/login", site="none").status_code == 503
         assert farm.open_browser().get("/health/live").status_code == 200
     finally:

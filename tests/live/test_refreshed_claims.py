@@ -5,14 +5,13 @@ Tokens last a few seconds here, so the background refreshes them all the time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support.browser_client import BrowserClient
 from tests.support.farm import Farm, build_redis_settings, running_farm
+from tests.support.log_lines import wait_for_lines
 from tests.support.processes import wait_until
 from tests.support.redis_servers import running_redis
 
@@ -47,10 +46,6 @@ def count_refreshes(farm: Farm) -> int:
     return len([event for event in farm.op.events("grant.success") if event["grant_type"] == "refresh_token"])
 
 
-def read_events(farm: Farm, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in farm.read_logs().splitlines() if f'"event":"{name}"' in line]
-
-
 def test_a_role_lost_at_the_provider_is_lost_on_both_instances_after_the_refresh(farm: Farm) -> None:
     browser = farm.log_in("admin-ann")
     assert read_roles(farm, browser) == [["admin", "user"]] * 2
@@ -59,7 +54,7 @@ def test_a_role_lost_at_the_provider_is_lost_on_both_instances_after_the_refresh
         lambda: read_roles(farm, browser) == [["user"]] * 2, timeout_seconds=30, what="the role to be lost everywhere"
     )
     assert browser.is_logged_in()
-    [event] = [event for event in read_events(farm, "claims.changed") if event["user_id"] == "admin-ann"]
+    [event] = wait_for_lines(farm.logs, event="claims.changed", user_id="admin-ann")
     assert event["claims"] == ["roles"]
     browser.log_out()
 
@@ -71,6 +66,5 @@ def test_a_provider_whose_userinfo_hangs_delays_no_refresh_for_long_and_costs_no
     wait_until(lambda: count_refreshes(farm) >= before + 2, timeout_seconds=40, what="refreshes to go on")
     assert farm.call(farm.second, browser, "/api/profile/whoami").status_code == 200
     assert read_roles(farm, browser) == [["admin", "user"]] * 2
-    reason = "claims.not_refreshed"
-    wait_until(lambda: bool(read_events(farm, reason)), timeout_seconds=20, what="the reason in the log")
+    assert wait_for_lines(farm.logs, event="claims.not_refreshed")
     browser.log_out()

@@ -22,6 +22,7 @@ from app.services.client_registration.factory import FILE_NAME
 from tests.support.bff import Bff, start_bff
 from tests.support.browser_client import BrowserClient
 from tests.support.dpop_backend import DpopBackend
+from tests.support.log_lines import read_lines
 from tests.support.log_scan import find_leaks
 from tests.support.opwalk import Page, walk
 from tests.support.processes import free_port, wait_until
@@ -100,7 +101,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalkedWorld]:
 
 def count_registered_workers(bff: Bff) -> int:
     """Each says once, when it knows of a client, that the token it was given for one is of no more use."""
-    return (bff.directory / "logs" / "bff.log").read_text().count("initial_access_token_still_set")
+    return len(read_lines([bff.child.log_path], event="client_registration.initial_access_token_still_set"))
 
 
 @pytest.fixture(scope="module")

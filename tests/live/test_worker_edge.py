@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.bff import Bff, build_route, start_bff
 from tests.support.gateway import parse_answer
+from tests.support.log_lines import wait_for_lines
 from tests.support.processes import wait_until
 from tests.support.raw_backend import find_closed_port
 from tests.support.real_op import BASIC_CLIENT
@@ -57,11 +57,6 @@ def bff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bff]:
 def wire(bff: Bff) -> Iterator[Wire]:
     with closing(Wire(bff)) as opened:
         yield opened
-
-
-def read_records(bff: Bff, kind: str, **wanted: Any) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in bff.child.read_log().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["log"] == kind and wanted.items() <= line.items()]
 
 
 def read_metric(bff: Bff, name: str, **labels: str) -> float:
@@ -107,11 +102,7 @@ def test_what_the_parser_refuses_is_answered_like_every_other_refusal(
     assert answer.get("Cache-Control") == "no-store"
     assert answer.get("Connection") == "close"
     assert json.loads(answer.body)["request_id"] == request_id
-    wait_until(
-        lambda: bool(read_records(bff, "access", request_id=request_id, status=status, code=code)),
-        timeout_seconds=10,
-        what="the access record",
-    )
+    assert wait_for_lines([bff.child.log_path], log="access", request_id=request_id, status=status, code=code)
     assert bff.is_live()
 
 

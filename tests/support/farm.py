@@ -91,6 +91,10 @@ class Farm:
         `success` or `error`."""
         return any(event["sub"] == user for event in self.op.events(f"backchannel.{outcome}"))
 
+    @property
+    def logs(self) -> list[Path]:
+        return [instance.child.log_path for instance in self.instances]
+
     def read_logs(self) -> str:
         """Of all instances, one after the other."""
         return "".join(instance.child.read_log() for instance in self.instances)
@@ -98,8 +102,7 @@ class Farm:
     def find_leaks(self) -> list[str]:
         """Every secret that stands in a log of an instance, as sentences that do not repeat it."""
         of_browsers = {secret for browser in self._browsers for secret in browser.secrets}
-        logs = [instance.child.log_path for instance in self.instances]
-        return find_leaks(logs, {*self.op.secrets(), *of_browsers, self.client.client_secret})
+        return find_leaks(self.logs, {*self.op.secrets(), *of_browsers, self.client.client_secret})
 
     def close(self) -> None:
         for browser in self._browsers:
