@@ -267,7 +267,8 @@ class TokenRefresh:
             return
         current = self._token_store.find_stored(session_key)
         if current is None:
-            if renewed.refresh_token is not None and not self._session_store.has_successor(session_key):
+            # Without a tombstone nobody ended it: the store has lost it, and may find it again after a failover.
+            if renewed.refresh_token is not None and self._session_store.has_ended_for_good(session_key):
                 self._oidc_client.revoke(renewed.refresh_token, "refresh_token", total_seconds=REVOCATION_SECONDS)
             raise SessionExpiredError(internal_reason="the session ended while its tokens were refreshed")
         if current.tokens != renewed:

@@ -1,13 +1,15 @@
 """Tokens in the store, sealed: a user's in a record of their own beside the session, services' by what they are for.
 
-A token record says where it belongs as part of the seal, so that one copied over another's name does not open.
+A token record says where it belongs as part of the seal, so that one copied over another's name does not open. What a
+newer worker added to it stays when an older one renews the tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import structlog
@@ -72,14 +74,16 @@ class _TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_TokenRecord)
+_map_decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """A session's tokens and the mark of the very write that put them there."""
+    """A session's tokens, the mark of the very write that put them there, and what they were read from."""
 
     tokens: TokenSet
     mark: Hashable
+    plaintext: bytes = field(repr=False)
 
 
 class TokenStore:
@@ -121,7 +125,7 @@ class TokenStore:
         """
         name = build_tokens_record_name(session_key)
         self._copies.drop(name)
-        sealed = self._seal(tokens, name)
+        sealed = self._key_ring.seal(_encode_changed(stored, tokens), bound_to=name)
         return self._state.put_if_current(name, stored.mark, sealed, lifetime_seconds, durable=True)
 
     def check_room(self, session_key: str) -> None:
@@ -175,13 +179,26 @@ class TokenStore:
     def _open(self, name: str, stored: StoredRecord) -> StoredTokens | None:
         try:
             plaintext = self._key_ring.open(stored.value, bound_to=name)
-            return StoredTokens(decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens, stored.mark)
+            tokens = decode_versioned(plaintext, _decoder, RECORD_VERSION).tokens
+            return StoredTokens(tokens, stored.mark, plaintext)
         except (SealBrokenError, UnreadableRecordError) as error:
             if self._complaints.is_new(name, str(error)):
                 kind = name.partition(":")[0]
                 _log.warning("token_record.unreadable", kind=kind, reason=str(error))
                 audit.record("record.refused", kind=kind, reason=str(error))
             return None
+
+
+def _encode_changed(stored: StoredTokens, tokens: TokenSet) -> bytes:
+    """Keeps fields that are not known here, of the record, of the token set, and of each service's token that stays."""
+    before = _map_decoder.decode(stored.plaintext)
+    record = {**before, **msgspec.to_builtins(_TokenRecord(tokens=tokens))}
+    record["tokens"] = {**before["tokens"], **record["tokens"]}
+    for_services = record["tokens"]["for_services"]
+    for target in for_services:
+        if tokens.for_services[target] == stored.tokens.for_services.get(target):
+            for_services[target] = before["tokens"]["for_services"][target]
+    return encode_versioned(record)
 
 
 def _build_service_token_name(cache_key: str) -> str:

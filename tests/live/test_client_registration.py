@@ -92,7 +92,12 @@ def test_two_machines_that_start_before_the_provider_register_once(tmp_path: Pat
         parts.callback(op.stop)
         wait_for_client(first)
         wait_for_client(second)
-        with BrowserClient(first.origin) as alice:
+        with BrowserClient(first.origin) as alice:  # on one connection, so at one worker
+            wait_until(
+                lambda: alice.navigate("/auth/login", site="none").status_code == 302,
+                timeout_seconds=30,
+                what="this worker to know the provider",
+            )
             alice.log_in("alice")
             assert alice.is_logged_in()
             alice.log_out()

@@ -117,8 +117,9 @@ def test_a_provider_that_rotates_and_refuses(farm: Farm) -> None:
         answers = list(pool.map(lambda _: farm.call(farm.first, asking, "/api/unknown"), range(8)))
     assert {answer.headers["X-BFF-Error"] for answer in answers} == {"service_token_unavailable"}
     assert {"Set-Cookie" in answer.headers for answer in answers} == {False}
+    # Grants of sessions from the drills before may end at the same time; nobody else asks for this audience.
     refused = [event["error"] for event in farm.op.events("grant.error")[seen:]]
-    assert refused == ["invalid_target"]  # asked once, and not again for a while
+    assert refused.count("invalid_target") == 1, "asked once, and not again for a while"
     assert farm.call(farm.second, asking, "/api/profile/whoami").status_code == 200
     wait_until(lambda: not asking.is_logged_in(), timeout_seconds=60, what="the end of the spent grant")
     assert farm.call(farm.second, sparing, "/api/profile/whoami").status_code == 200

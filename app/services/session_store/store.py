@@ -200,11 +200,11 @@ class SessionStore:
         """Whether a session of this key was ended in the last ten minutes."""
         return self._state.find(build_tombstone_name(key)) is not None
 
-    def has_successor(self, key: str) -> bool:
-        """Whether the session of this key was ended in favour of another login of its user. At many providers both
-        share one grant, so that to revoke what is left of the one would end the other."""
+    def has_ended_for_good(self, key: str) -> bool:
+        """Whether the session of this key was ended, and not in favour of another login of its user: at many providers
+        both share one grant, so that to revoke what is left of the one would end the other."""
         tombstone = self._state.find(build_tombstone_name(key))
-        return tombstone is not None and tombstone.value == _SUCCEEDED
+        return tombstone is not None and tombstone.value != _SUCCEEDED
 
     def find_keys_of_user(self, user_id: str) -> frozenset[str]:
         """Session keys; some may belong to sessions whose time is over."""

@@ -53,6 +53,8 @@ class Nodes:
         self._opener = opener
         self._most_wires = most_wires
         self._monotonic = monotonic
+        self.check_opened: Callable[[HostAndPort], None] = lambda _host: None
+        """Called once a connection to this server is there; raises `RedisFailedError` when it must not be used."""
         self._nodes: dict[HostAndPort, Node] = {}
         self._changing = threading.Lock()
 
@@ -66,7 +68,13 @@ class Nodes:
 
     def open_wire(self, host: HostAndPort, timeout_seconds: float | None = None) -> Wire:
         """A connection of the caller's own, outside of any pool. Raises `RedisFailedError`."""
-        return self._opener.open(host, timeout_seconds)
+        wire = self._opener.open(host, timeout_seconds)
+        try:
+            self.check_opened(host)
+        except BaseException:
+            wire.close()
+            raise
+        return wire
 
     def keep_only(self, hosts: Collection[HostAndPort]) -> None:
         """Forgets the others."""
@@ -76,4 +84,4 @@ class Nodes:
             node.pool.drop()
 
     def _build(self, host: HostAndPort) -> Node:
-        return Node(host, WirePool(lambda: self._opener.open(host), self._most_wires), self._monotonic)
+        return Node(host, WirePool(lambda: self.open_wire(host), self._most_wires), self._monotonic)

@@ -3,11 +3,13 @@
 It is asked for every second while there are calls, not only when it fails: in a planned switch of roles the old master
 goes on for seconds as if nothing had happened, and what is written there is lost. When it fails it is asked for before
 the next connection: a master that was replaced may be up again, with nothing or with what was, and takes itself for the
-master for a while. Whoever believes it finds no sessions, or spends refresh tokens that were spent.
+master for a while. Whoever believes it finds no sessions, or spends refresh tokens that were spent. And because it may
+come up between the answer and the connection, they are asked once more when the connection is there.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -54,6 +56,9 @@ class SentinelServers:
         self._ask_again_at = float("-inf")
         self._left_alone_until = float("-inf")
         self._is_in_doubt = False
+        self._asked_at = float("-inf")
+        self._checking = threading.Lock()
+        nodes.check_opened = self._check_opened
 
     def find_node(self, key: str, wait_seconds: float) -> Node:  # noqa: ARG002
         master = self._master
@@ -96,8 +101,21 @@ class SentinelServers:
             self._is_in_doubt = True
             return known
 
+    def _check_opened(self, host: HostAndPort) -> None:
+        """Those who connected at the same time share one question: it has to begin after they had connected."""
+        connected_at = self._monotonic()
+        with self._checking:
+            if connected_at < self._left_alone_until:
+                return
+            master = self._master
+            if master is None or self._asked_at < connected_at:
+                master = self._ask_again(host)
+        if master != host:
+            raise RedisFailedError(f"{host} is not the master any more")
+
     def _ask(self) -> HostAndPort:
         """One Sentinel after the other, first the one that answered last."""
+        began_at = self._monotonic()
         reasons = []
         for sentinel in tuple(self._sentinels):
             try:
@@ -107,6 +125,7 @@ class SentinelServers:
                 continue
             self._sentinels.sort(key=sentinel.__ne__)  # stable: it comes first
             self._settle_on(master)
+            self._asked_at = began_at
             return master
         raise RedisFailedError("no Sentinel names the master: " + ", ".join(reasons))
 

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from app.core.errors import StoreUnavailableError
 from app.core.redis_address import HostAndPort
+from app.services.state_store.redis_engine.failures import RedisFailedError
 from app.services.state_store.redis_engine.nodes import Nodes
 from app.services.state_store.redis_engine.sentinels import SentinelServers
-from app.services.state_store.redis_engine.wire import WireOpener
+from app.services.state_store.redis_engine.wire import Wire, WireOpener
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import free_port
 from tests.support.redis_servers import (
@@ -34,12 +35,13 @@ def test_one_sentinel_that_is_up_is_enough(sentinels: SentinelTrio) -> None:
         store.check()
 
 
-def test_the_master_is_asked_for_once_and_not_for_each_connection(sentinels: SentinelTrio) -> None:
+def test_the_master_is_asked_for_with_new_connections_and_not_for_each_call(sentinels: SentinelTrio) -> None:
+    callers_at_once = 8
     with CuttingProxy(sentinels.sentinels[0].port) as proxy:
         url = f"redis+sentinel://127.0.0.1:{proxy.port}/{MASTER_NAME}"
-        with opened(url, retries=0) as store, store.lock("a", 0), ThreadPoolExecutor(8) as callers:
+        with opened(url, retries=0) as store, store.lock("a", 0), ThreadPoolExecutor(callers_at_once) as callers:
             list(callers.map(lambda number: store.put(f"login:{number}", b"", 60), range(50)))
-        assert proxy.connections == 1
+        assert proxy.connections <= 1 + 1 + callers_at_once, "one before the first connection, and one after each"
 
 
 @dataclass
@@ -150,6 +152,54 @@ def test_a_master_that_failed_is_not_believed_again_before_the_sentinels_are_ask
     assert asked.find_port() == replaced.old.port
     asked.servers.doubt(node)
     assert asked.find_port() == replaced.new.port
+
+
+def test_a_master_that_is_replaced_while_we_connect_to_it_is_not_used(replaced: Replaced) -> None:
+    """It may have been started again just now, with nothing, and takes itself for the master."""
+
+    class Overtaken(WireOpener):
+        def open(self, host: HostAndPort, timeout_seconds: float | None = None) -> Wire:
+            wire = super().open(host, timeout_seconds)
+            if host.port == replaced.old.port:
+                replaced.replace()
+            return wire
+
+    servers = SentinelServers(
+        [HostAndPort("127.0.0.1", replaced.sentinel.port)],
+        MASTER_NAME,
+        nodes=Nodes(Overtaken(timeout_seconds=5), 1),
+        opener=WireOpener(timeout_seconds=5),
+        timeout_seconds=1,
+    )
+    node = servers.find_node(KEY, 1)
+    assert node.host.port == replaced.old.port
+    with pytest.raises(RedisFailedError, match="is not the master any more") as failure, node.pool.wire(1):
+        pytest.fail("it was used")
+    assert not failure.value.may_have_run
+    assert failure.value.may_pass
+    with servers.find_node(KEY, 1).pool.wire(1) as wire:
+        assert wire.call("CONFIG", "GET", "port") == [b"port", str(replaced.new.port).encode()]
+    servers.close()
+
+
+def test_connections_that_were_opened_together_share_one_question(sentinels: SentinelTrio) -> None:
+    with CuttingProxy(sentinels.sentinels[0].port) as proxy:
+        nodes = Nodes(WireOpener(timeout_seconds=5), 1)
+        now = 1000.0
+        servers = SentinelServers(
+            [HostAndPort("127.0.0.1", proxy.port)],
+            MASTER_NAME,
+            nodes=nodes,
+            opener=WireOpener(timeout_seconds=5),
+            timeout_seconds=5,
+            monotonic=lambda: now,
+        )
+        master = servers.find_node(KEY, 1).host
+        for moment in (1001.0, 1001.0, 1001.0, 1002.0):
+            now = moment
+            nodes.check_opened(master)
+        assert proxy.connections == 3
+        servers.close()
 
 
 def test_a_master_that_no_sentinel_knows_is_a_store_that_does_not_answer(sentinels: SentinelTrio) -> None:
