@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.bff import Bff, build_route, start_bff
 from tests.support.gateway import parse_answer
 from tests.support.log_lines import wait_for_lines
-from tests.support.processes import wait_until
 from tests.support.raw_backend import find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 from tests.support.wire import Wire
