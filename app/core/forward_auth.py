@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.core.errors import AccessDeniedError, AmbiguousPathError
+from app.core.errors import AccessDeniedError, AmbiguousPathError, BadRequestError
 from app.core.headers import HeaderView
 from app.core.path_table import PathTable
 from app.core.request_target import RequestTarget, parse_request_target
@@ -20,6 +20,10 @@ from app.core.routes import PermissionMapping
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _HOST = re.compile(r"([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+_OTHER_METHOD = ("x-http-method", "x-http-method-override", "x-method-override")
+_OTHER_TARGET = ("x-original-url", "x-rewrite-url")
+"""What some applications read in place of the request line (P16). Our own backends never see these; here the edge sends
+them past us to the application."""
 _HANDSHAKE_SCHEMES = {"ws": "http", "wss": "https"}
 """What an edge may write for a WebSocket handshake; the page behind it has an http origin (RFC 6455 §4.1)."""
 
@@ -96,7 +100,8 @@ class ForwardAuthTable:
 def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> ForwardedRequest:
     """Reads the lines of a trusted edge.
 
-    Raises `AccessDeniedError` when one is missing or malformed, `AmbiguousPathError` for a path with a second reading.
+    Raises `AccessDeniedError` when one is missing or malformed, `AmbiguousPathError` for a path with a second reading,
+    and `BadRequestError` when the client names another method or address beside it.
     """
     method = _require_line(headers, "x-forwarded-method", _METHOD)[0]
     raw_target = _get_single(headers, "x-forwarded-uri")
@@ -108,7 +113,7 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
     target = parse_request_target(raw_target)
     if target.oddities:
         raise AmbiguousPathError("The path holds an encoding that is not allowed here.")
-    return ForwardedRequest(
+    forwarded = ForwardedRequest(
         method=method.upper(),
         scheme=scheme,
         host=host,
@@ -117,11 +122,21 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
         target=target,
         is_websocket=told_scheme in _HANDSHAKE_SCHEMES or headers.get("sec-websocket-key") is not None,
     )
+    _check_named_once(headers, forwarded)
+    return forwarded
 
 
 def build_no_identity_lines() -> list[tuple[str, str]]:
     """Returns the identity headers without values: an edge that copies them overwrites what the client sent."""
     return [(name, "") for name in ("X-User-ID", "X-Original-User", "X-Session-ID")]
+
+
+def _check_named_once(headers: HeaderView, forwarded: ForwardedRequest) -> None:
+    """The application must not do another thing than the one that was asked about."""
+    methods = {value.strip().upper() for name in _OTHER_METHOD for value in headers.get_all(name)}
+    targets = {value.strip() for name in _OTHER_TARGET for value in headers.get_all(name)}
+    if methods - {forwarded.method} or targets - {forwarded.raw_target, forwarded.url}:
+        raise BadRequestError("The request names another method or address in its headers.")
 
 
 def _require_line(headers: HeaderView, name: str, pattern: re.Pattern[str]) -> re.Match[str]:

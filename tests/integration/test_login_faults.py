@@ -224,10 +224,11 @@ def test_a_token_answer_that_is_only_unusual_makes_a_session(world: World, chang
 def test_a_token_endpoint_that_fails_makes_no_session(
     world: World, status: int, body: object, code: str, answered: int
 ) -> None:
-    browser = world.open_browser()
+    browser = world.open_browser(oidc={"userinfo": True})
     callback = browser.walk_to_callback()
     world.op.fail("/token", status=status, body=body)
     assert_refused(browser, browser.navigate(callback, site="cross-site"), code, answered)
+    assert (world.token_calls(), calls_to(world, "/me")) == (1, 0), "a code is sent once"
 
 
 def test_a_wrong_client_secret_makes_no_session(world: World) -> None:
@@ -245,14 +246,33 @@ def test_userinfo_about_somebody_else_makes_no_session(world: World, change: dic
     browser = world.open_browser(oidc={"userinfo": True})
     world.op.mutate(userinfo=change)
     assert_refused(browser, log_in(browser), "login_failed")
+    assert (world.token_calls(), calls_to(world, "/me")) == (1, 1), "nothing more is asked with its token"
 
 
-@pytest.mark.parametrize(("status", "code", "answered"), [(500, "idp_unavailable", 503), (401, "login_failed", 400)])
-def test_userinfo_that_fails_makes_no_session(world: World, status: int, code: str, answered: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "body", "code", "answered"),
+    [
+        (500, "", "idp_unavailable", 503),
+        (429, "", "idp_unavailable", 503),
+        (401, "", "login_failed", 400),
+        (403, {"error": "insufficient_scope"}, "login_failed", 400),
+        (302, "", "login_failed", 400),
+        (200, "<html>", "login_failed", 400),
+        (200, "", "login_failed", 400),
+        (200, [{"sub": "alice"}], "login_failed", 400),
+        (200, {}, "login_failed", 400),
+        (200, {"sub": "alice", "padding": "x" * 2_000_000}, "idp_unavailable", 503),
+    ],
+    ids=["500", "429", "401", "403", "302", "a-page", "nothing", "a-list", "empty", "two-megabytes"],
+)
+def test_userinfo_that_fails_makes_no_session(
+    world: World, status: int, body: object, code: str, answered: int
+) -> None:
     browser = world.open_browser(oidc={"userinfo": True})
     callback = browser.walk_to_callback()
-    world.op.fail("/me", status=status)
+    world.op.fail("/me", status=status, body=body)
     assert_refused(browser, browser.navigate(callback, site="cross-site"), code, answered)
+    assert (world.token_calls(), calls_to(world, "/me")) == (1, 1), "nothing more is asked with its token"
 
 
 def test_userinfo_cannot_say_who_authenticated_how(world: World) -> None:
@@ -315,7 +335,10 @@ PAR_FAULTS: dict[str, dict[str, Any]] = {
 def test_a_pushed_request_that_is_answered_oddly_starts_no_login(world: World, fault: str) -> None:
     world.op.mutate(par=PAR_FAULTS[fault])
     browser = world.open_browser()
-    assert_refused(browser, browser.navigate("/auth/login"), "login_failed")
+    answer = browser.navigate("/auth/login")
+    assert_refused(browser, answer, "login_failed")
+    assert "Location" not in answer.headers
+    assert calls_to(world, "/request") == 1
     assert browser.login_cookie_names() == set()
     world.op.clear_faults()
     browser.log_in()

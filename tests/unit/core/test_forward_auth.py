@@ -65,6 +65,34 @@ def test_a_handshake_is_known_by_its_key_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-HTTP-Method-Override", "DELETE"),
+        ("X-HTTP-Method", "PUT"),
+        ("x-method-override", "delete"),
+        ("X-Original-URL", "/admin"),
+        ("X-Rewrite-URL", "/tools/graph"),
+    ],
+)
+def test_p16_a_request_that_names_another_method_or_address_is_refused(name: str, value: str) -> None:
+    """The edge sends these on to the application, which may do what they say."""
+    with pytest.raises(BadRequestError):
+        parse_forwarded_request(HeaderView([*LINES.items(), (name, value)]), default_scheme="https")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-HTTP-Method-Override", "get"),
+        ("X-Original-URL", "/tools/graph?x=1"),
+        ("X-Original-URL", "https://pdp.example.com/tools/graph?x=1"),
+    ],
+)
+def test_one_that_says_the_same_again_is_read(name: str, value: str) -> None:
+    parse_forwarded_request(HeaderView([*LINES.items(), (name, value)]), default_scheme="https")
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         pytest.param({"Method": None}, id="H14-no-method"),
