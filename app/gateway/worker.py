@@ -21,10 +21,14 @@ import gevent.local
 import gunicorn.config
 import gunicorn.http.wsgi
 from gevent.socket import wait_read
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.parser import RequestParser
+from gunicorn.util import close as close_socket
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.headers import HeaderView, check_unrepeated_headers
+from app.gateway.fast_head import LARGEST_PLAIN_BYTES, HeadLimits, PlainHead, find_head_limits, parse_plain_head
 from app.gateway.http1 import SERVER_NAME
 from app.gateway.lingering import drop_unread_body
 from app.gateway.listener import build_internal_listener
@@ -55,23 +59,24 @@ class _Services(Protocol):
 class _Connection:
     """What is known about the connection that the current greenlet serves."""
 
-    __slots__ = ("is_public", "request", "sock")
+    __slots__ = ("is_first", "is_public", "peer_address", "request", "sock", "unreader")
 
-    def __init__(self, sock: Any, *, is_public: bool) -> None:
+    def __init__(self, sock: Any, peer_address: str, *, is_public: bool) -> None:
         self.sock = sock
+        self.peer_address = peer_address
         self.is_public = is_public
+        self.is_first = True
         self.request: Any = None
-
-    @property
-    def is_first(self) -> bool:
-        return self.request is None
+        """The one that gunicorn's parser has read last."""
+        self.unreader: Any = None
+        """Holds what was received and not parsed: a next request that came early (pipelining)."""
 
     @property
     def has_more(self) -> bool:
-        """Bytes of a next request are here already (pipelining), or hidden in the TLS layer."""
+        """Bytes of a next request are here already, or hidden in the TLS layer."""
         if isinstance(self.sock, ssl.SSLSocket):
             return True
-        return self.request is not None and bool(self.request.unreader.buf.getbuffer().nbytes)
+        return self.unreader is not None and bool(self.unreader.buf.getbuffer().nbytes)
 
 
 class BffWorker(GeventWorker):  # type: ignore[misc]
@@ -101,10 +106,71 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         )
         hooks = (self.cfg.pre_request, self.cfg.post_request)
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)
+        # The hooks want gunicorn's own request.
+        self._head_limits = None if self._has_hooks else find_head_limits(self.cfg)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        self._local.connection = _Connection(client, is_public=not self._is_internal(client))
-        super().handle(listener, client, addr)
+        """Serves one connection from its first byte to its last."""
+        connection = _Connection(client, _get_peer_address(addr), is_public=not self._is_internal(client))
+        self._local.connection = connection
+        if self._head_limits is None or not connection.is_public or not self.cfg.keepalive:
+            super().handle(listener, client, addr)
+            return
+        try:
+            client.setblocking(1)
+            self._serve(connection, self._head_limits, listener, addr)
+        except (StopIteration, NoMoreData, OSError):
+            return  # the client has gone, or was told that the connection ends
+        except BaseException as error:
+            self.handle_error(connection.request, client, addr, error)
+        finally:
+            close_socket(client)
+
+    def _serve(self, connection: _Connection, limits: HeadLimits, listener: Any, addr: Any) -> None:
+        """As gunicorn's own loop, with the fast lane before its parser."""
+        parser = RequestParser(self.cfg, connection.sock, addr)
+        connection.unreader = parser.unreader
+        listener_name = listener.getsockname()
+        while received := connection.unreader.take_buffered() or self._receive_head(connection):
+            connection.is_first = False
+            if self._take_fast_lane(connection, limits, received):
+                continue
+            connection.unreader.unread(received)
+            connection.request = None
+            with gevent.Timeout(self._header_timeout_seconds, False):
+                connection.request = next(parser)
+            if connection.request is None:
+                return
+            self.handle_request(listener_name, connection.request, connection.sock, addr)
+
+    def _take_fast_lane(self, connection: _Connection, limits: HeadLimits, received: bytes) -> bool:
+        """Answers a plain call to a route; False, and nothing done, for any other. Ends the connection as
+        `handle_request` does."""
+        head = parse_plain_head(received, limits)
+        claim = self.claim_plain(head) if head is not None else None
+        if head is None or claim is None:
+            return False
+        if head.size < len(received):
+            connection.unreader.unread(received[head.size :])
+        self._count_call()
+        try:
+            if self._door.carry_plain(claim, head, connection.sock, connection.peer_address):
+                return True
+        except (gevent.GreenletExit, SystemExit):
+            pass  # `graceful_timeout_seconds` are over
+        raise StopIteration
+
+    def _receive_head(self, connection: _Connection) -> bytes:
+        """Waits for the first bytes of a request; empty when the client has closed or none come in time."""
+        sock = connection.sock
+        sock.settimeout(self._header_timeout_seconds if connection.is_first else self._keepalive_seconds)
+        self._idle.add(sock)
+        try:
+            received: bytes = sock.recv(LARGEST_PLAIN_BYTES)
+        finally:
+            self._idle.discard(sock)
+            sock.settimeout(None)
+        return received
 
     def timeout_ctx(self) -> _HeadWait:
         """Entered by gunicorn while it waits for the next request head and reads it."""
@@ -112,13 +178,13 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         connection: _Connection = self._local.connection
-        connection.request = req
+        connection.request, connection.unreader, connection.is_first = req, req.unreader, False
         check_head_size(req)
         claim = self.claim(req) if connection.is_public else None
         try:
             if claim is None:
                 self._pass_on_to_flask(listener_name, req, sock, addr)
-            elif not self._carry(claim, req, sock, _get_peer_address(addr)):
+            elif not self._carry(claim, req, sock, connection.peer_address):
                 raise StopIteration
         except (gevent.GreenletExit, SystemExit, TimeoutError):
             # TimeoutError: the client took nothing of its answer for too long.
@@ -127,6 +193,10 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
     def claim(self, req: Any) -> Claim | None:
         """Returns what is known of a call that goes straight through the pipeline; None for one that Flask answers."""
         return self._door.claim(req)
+
+    def claim_plain(self, head: PlainHead) -> Claim | None:
+        """As `claim`, for a call from the fast lane."""
+        return self._door.claim_plain(head)
 
     def _carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         self._count_call()

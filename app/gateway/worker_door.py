@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.gateway.client_watch import ClientWatch
+from app.gateway.fast_head import PlainHead
 from app.gateway.http1 import AnswerWriter, ClientWriter
 from app.gateway.lingering import drop_unread_body, linger
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse
@@ -50,6 +51,9 @@ class WorkerDoor:
             return None
         return self._pipeline.claim(req.uri)
 
+    def claim_plain(self, head: PlainHead) -> Claim | None:
+        return self._pipeline.claim(head.raw_target)
+
     def carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         """Answers one call; returns whether the connection is good for another.
 
@@ -65,20 +69,31 @@ class WorkerDoor:
             peer_scheme=req.scheme,
             claim=claim,
         )
+        goes_on = self._answer(request, body, sock, req.version[1], wants_close=req.should_close())
+        if body is None:
+            return goes_on
+        if goes_on:
+            return drop_unread_body(req, sock)
+        if not body.is_read:
+            linger(sock)
+        return False
+
+    def carry_plain(self, claim: Claim, head: PlainHead, sock: Any, peer_address: str) -> bool:
+        """As `carry`, for a call from the fast lane."""
+        request = ProxyRequest(head.method, head.raw_target, head.headers, None, peer_address, "http", claim)
+        return self._answer(request, None, sock, 1, wants_close=head.wants_close)
+
+    def _answer(
+        self, request: ProxyRequest, body: WorkerBody | None, sock: Any, minor_version: int, *, wants_close: bool
+    ) -> bool:
         response = self._pipeline.handle(request)
         try:
-            may_go_on = self._is_alive() and not req.should_close() and (body is None or body.can_be_dropped)
-            writer = AnswerWriter(response, req.method, req.version[1], may_go_on=may_go_on)
+            may_go_on = not wants_close and self._is_alive() and (body is None or body.can_be_dropped)
+            writer = AnswerWriter(response, request.method, minor_version, may_go_on=may_go_on)
             is_whole = self._write(writer, response, sock)
         finally:
             response.close()
-        if not is_whole:
-            return False
-        if not writer.goes_on:
-            if body is not None and not body.is_read:
-                linger(sock)
-            return False
-        return body is None or drop_unread_body(req, sock)
+        return is_whole and writer.goes_on
 
     def _write(self, writer: AnswerWriter, response: ProxyResponse, sock: Any) -> bool:
         """Returns whether the whole answer was written. Its head is out, so nothing else can be said any more."""

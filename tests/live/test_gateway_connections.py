@@ -185,6 +185,15 @@ def test_repeated_lines_reach_a_backend_as_they_are(gateway: Gateway) -> None:
     assert request.get_all("X-Tag") == [b"a", b"b, c"]
 
 
+@at_the_worker_door
+def test_a_plain_call_takes_the_fast_lane_and_anything_else_does_not(gateway: Gateway) -> None:
+    """gunicorn's parser writes names in capitals, and what it read we spell anew; the fast lane leaves them alone."""
+    for method, expected in [("GET", b"x-oDD: 1"), ("DELETE", b"x-oDD: 1"), ("POST", b"X-Odd: 1")]:
+        gateway.call(method, "/api/crud/x", "x-oDD: 1")
+        [request] = gateway.take_requests()
+        assert expected in request.header_lines, method
+
+
 def test_no_line_comes_twice(gateway: Gateway) -> None:
     """`Date` and `Server` are the door's to write, whatever the backend said."""
     for target in ("/api/crud/x", "/nowhere", "/health/live", "/api/crud/chunked"):

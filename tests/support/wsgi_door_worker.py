@@ -13,3 +13,6 @@ class WsgiDoorWorker(BffWorker):
 
     def claim(self, req: Any) -> None:
         del req
+
+    def claim_plain(self, head: Any) -> None:
+        del head
