@@ -24,6 +24,7 @@ from app.core.errors import (
 )
 from app.core.routes import Service
 from app.services.dpop_key import AccessToken, BoundToken, DpopKey, parse_dpop_key
+from app.services.held_tokens import find_due_time, get_user_token
 from app.services.oidc_client import OidcClient
 from app.services.session_tokens import SessionTokens
 from app.services.state_store.interface import StateStore
@@ -140,8 +141,7 @@ class TokenProvider:
             return held
         stored = self._token_store.find_service_token(cache_key)
         if stored is not None and stored.expires_at is not None:
-            held = _Held(_read_token(stored), stored.expires_at, stored.expires_at - self._refresh_ahead_seconds)
-            self._held[cache_key] = held
+            held = self._hold(cache_key, stored, stored.expires_at)
             if held.renew_at > self._clock():
                 return held
         return self._fetch(service, cache_key)
@@ -158,19 +158,17 @@ class TokenProvider:
             self._failed_at[cache_key] = self._clock()
             raise
         tokens = answer.to_token_set(self._clock(), dpop_key.text if dpop_key else None)
-        if tokens.expires_at is None:
-            tokens = replace(tokens, expires_at=self._clock() + UNKNOWN_LIFETIME_SECONDS)
-        held = self._hold_new(cache_key, tokens)
+        expires_at = self._clock() + UNKNOWN_LIFETIME_SECONDS if tokens.expires_at is None else tokens.expires_at
+        tokens = replace(tokens, expires_at=expires_at)
+        held = self._hold(cache_key, tokens, expires_at)
+        self._failed_at.pop(cache_key, None)
         self._token_store.save_service_token(cache_key, tokens)
         return held
 
-    def _hold_new(self, cache_key: str, tokens: TokenSet) -> _Held:
-        """A token that lives no longer than we renew ahead is renewed at half its life, not on every call."""
-        expires_at = tokens.expires_at or 0.0
-        ahead = min(self._refresh_ahead_seconds, (expires_at - self._clock()) / 2)
-        held = _Held(_read_token(tokens), expires_at, expires_at - ahead)
+    def _hold(self, cache_key: str, tokens: TokenSet, expires_at: float) -> _Held:
+        renew_at = find_due_time(get_user_token(tokens), self._refresh_ahead_seconds)
+        held = _Held(_read_token(tokens), expires_at, expires_at if renew_at is None else renew_at)
         self._held[cache_key] = held
-        self._failed_at.pop(cache_key, None)
         return held
 
     def _find_usable(self, cache_key: str) -> _Held | None:

@@ -200,12 +200,16 @@ class SentinelTrio:
 
 
 @contextmanager
-def running_sentinels(folder: Path) -> Iterator[SentinelTrio]:
+def running_sentinels(
+    folder: Path, *, down_after_milliseconds: int = NODE_TIMEOUT_MILLISECONDS
+) -> Iterator[SentinelTrio]:
+    """On a busy machine a short `down_after_milliseconds` makes the Sentinels replace a primary that is only slow."""
     with ExitStack() as stack:
         primary = stack.enter_context(running_redis(folder, "primary"))
         replica = stack.enter_context(running_redis(folder, "replica", replicaof=f"127.0.0.1 {primary.port}"))
         wait_until(lambda: _is_replicating(replica), timeout_seconds=30, what="the replica to follow")
-        sentinels = [stack.enter_context(running_sentinel(folder, number, primary)) for number in range(3)]
+        watching = (running_sentinel(folder, number, primary, down_after_milliseconds) for number in range(3))
+        sentinels = [stack.enter_context(sentinel) for sentinel in watching]
         trio = SentinelTrio(primary, replica, sentinels)
         trio.wait_until_watched()
         yield trio
@@ -298,14 +302,16 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_seconds: float = 
 
 
 @contextmanager
-def running_sentinel(folder: Path, number: int, primary: RedisServer) -> Iterator[RedisServer]:
+def running_sentinel(
+    folder: Path, number: int, primary: RedisServer, down_after_milliseconds: int = NODE_TIMEOUT_MILLISECONDS
+) -> Iterator[RedisServer]:
     """One of three: two of them have to agree that the primary is gone."""
     own_folder = folder / f"sentinel-{number}"
     own_folder.mkdir(parents=True)
     file = own_folder / "sentinel.conf"
     file.write_text(
         f"sentinel monitor {MASTER_NAME} 127.0.0.1 {primary.port} 2\n"
-        f"sentinel down-after-milliseconds {MASTER_NAME} {NODE_TIMEOUT_MILLISECONDS}\n"
+        f"sentinel down-after-milliseconds {MASTER_NAME} {down_after_milliseconds}\n"
         f"sentinel failover-timeout {MASTER_NAME} 5000\n"
     )
     sentinel = _Sentinel(own_folder.name, own_folder, {})

@@ -203,6 +203,15 @@ def test_a_token_that_lives_shorter_than_we_renew_ahead_is_not_renewed_on_every_
     assert worker.get(CRUD, None) == "token-2"
 
 
+def test_workers_share_a_token_that_lives_shorter_than_we_renew_ahead(world: World) -> None:
+    world.idp.expires_in = 40
+    assert world.start_worker().get(CRUD, None) == "token-1"
+    world.now += 19
+    assert world.start_worker().get(CRUD, None) == "token-1"
+    world.now += 1
+    assert world.start_worker().get(CRUD, None) == "token-2"
+
+
 def test_a_token_of_unknown_lifetime_is_kept_for_a_few_minutes(world: World) -> None:
     world.idp.expires_in = None
     worker = world.start_worker(refresh_ahead_seconds=60)
