@@ -231,8 +231,11 @@ def log_in_all(place: str, key: bytes, count: int) -> dict[int, float]:
         )
         session_id, _ = sessions.create(login)
         keys.append(sessions.session_key(session_id))
-    print(f"{count} sessions written in {time.time() - began_at:.1f} s")
-    window_begins_at = time.time() + count / 10_000 * 15 + 5
+    writing_seconds = time.time() - began_at
+    print(f"{count} sessions written in {writing_seconds:.1f} s")
+    window_begins_at = (
+        time.time() + writing_seconds * 1.5 + 10
+    )  # their tokens take about as long, and instances to start
     ends: dict[int, float] = {}
     for number, session_key in enumerate(keys):
         expires_at = window_begins_at + AHEAD_SECONDS + random.uniform(0, WINDOW_SECONDS)

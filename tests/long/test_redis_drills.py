@@ -7,11 +7,21 @@ that is used twice ends the grant, so a rotated token that was lost would show a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
+from msgspec.structs import replace
 
+from app.services.key_ring import KeyRing
+from app.services.session_store import build_session_key
+from app.services.state_store.redis_engine import open_redis_state_store
+from app.services.token_store import TokenStore
+from app.settings.schema.session_section import RedisSettings
+from tests.support.browser_client import BrowserClient
 from tests.support.farm import Farm, build_redis_settings, running_farm
 from tests.support.processes import free_port, wait_until
 from tests.support.redis_servers import RedisServer, running_redis
@@ -20,6 +30,7 @@ from tests.support.steady_load import GOOD, LOGGED_OUT, STORE_UNAVAILABLE, TOKEN
 pytestmark = [pytest.mark.long, pytest.mark.live, pytest.mark.timeout(300)]
 
 ACCESS_TOKEN_SECONDS = 14
+CALLERS = 200
 LONGEST_CALL_SECONDS = 8
 """A call may ask the store several times, each with 0.5 s for either of two attempts, and wait for a refresh."""
 
@@ -64,6 +75,34 @@ def wait_for_a_refresh_of_each(farm: Farm, load: SteadyLoad) -> None:
     wait_until(
         lambda: count_refreshes(farm) >= before + len(load.browsers), timeout_seconds=60, what="as many refreshes"
     )
+
+
+def let_expire(farm: Farm, redis: RedisServer, browser: BrowserClient) -> None:
+    """Makes the user's access token one that ran out a moment ago."""
+    state = open_redis_state_store(redis.url, RedisSettings(), time.time)
+    try:
+        tokens = TokenStore(state, KeyRing.load(farm.directory / "data.keys"), clock=time.time)
+        key = build_session_key(browser.session_cookie())
+        stored = tokens.find_stored(key)
+        assert stored is not None
+        assert tokens.replace(key, stored, replace(stored.tokens, expires_at=time.time() - 1), 3600)
+    finally:
+        state.close()
+
+
+def test_t8_calls_of_eight_workers_that_share_only_redis_make_one_refresh(redis: RedisServer, tmp_path: Path) -> None:
+    with running_farm(tmp_path, settings=build_redis_settings(redis.url), workers=4) as farm:
+        browser = farm.log_in()
+        let_expire(farm, redis, browser)
+        before = count_refreshes(farm)
+        farm.op.fail("/token", delay_ms=3000)
+        with ThreadPoolExecutor(CALLERS) as pool:
+            turns = (farm.instances[number % 2] for number in range(CALLERS))
+            answers = list(pool.map(lambda instance: farm.call(instance, browser, "/api/profile/whoami"), turns))
+        assert Counter(answer.status_code for answer in answers) == {200: CALLERS}
+        assert count_refreshes(farm) - before == 1
+        assert farm.op.events("grant.error") == []
+        assert browser.is_logged_in()
 
 
 def test_a_redis_that_is_killed_and_started_again(farm: Farm, redis: RedisServer) -> None:
