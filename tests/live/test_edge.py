@@ -81,6 +81,33 @@ def test_an_application_hears_who_comes_from_the_bff_alone(edge: EdgeGateway) ->
     assert edge.session_id.encode() not in request.head
 
 
+def test_an_application_is_opened_by_the_decision_point_where_the_entry_says_so(edge: EdgeGateway) -> None:
+    assert open_tool(edge, "/decided/graph?x=1", cookies=edge.cookie).status == 200
+    [request] = edge.take_requests_of(edge.tools)
+    assert request.get_all("X-User-ID") == [b"alice"]
+    [question] = edge.pdp.questions
+    assert question["subject"]["id"] == "alice"
+    assert (question["action"], question["resource"]) == ({"name": "read"}, {"type": "tool", "id": "graph"})
+
+
+HANDSHAKE = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+
+
+@pytest.mark.parametrize("is_websocket", [False, True], ids=["call", "D7-websocket"])
+def test_what_the_decision_point_denies_never_reaches_the_application(edge: EdgeGateway, is_websocket: bool) -> None:
+    edge.pdp.decide = lambda _: False
+    lines = [f"Origin: http://{edge.tools_host}", *([HANDSHAKE, "Connection: Upgrade"] if is_websocket else [])]
+    answer = open_tool(edge, f"/decided/denied-{is_websocket}", "X-User-ID: admin", *lines, cookies=edge.cookie)
+    assert (answer.status, answer.code) == (403, "access_denied")
+    assert (len(edge.pdp.questions), edge.take_requests_of(edge.tools)) == (1, [])
+
+
+@pytest.mark.parametrize("line", ["X-HTTP-Method-Override: DELETE", "X-Original-URL: /decided/another"])
+def test_p16_what_is_asked_about_is_what_the_application_would_do(edge: EdgeGateway, line: str) -> None:
+    assert open_tool(edge, "/decided/graph", line, cookies=edge.cookie).status == 400
+    assert (edge.pdp.questions, edge.take_requests_of(edge.tools)) == ([], [])
+
+
 # fmt: off
 ODD_TARGETS = [
     "/a/../b", "/a/%2e%2e/b", "/%61", "//a", "/a//b", "/a;b", "/a%3bb", "/a%2fb", "/a%5cb", "/a%00", "/%ff", "/a%23b",

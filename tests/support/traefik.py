@@ -1,12 +1,13 @@
 """A real Traefik with the configuration of deploy/traefik, on free ports.
 
-Fixture `edge` is the whole chain for the run: Traefik, the BFF of the behaviour suite behind it, and three recorders:
-the BFF's backend, the SPA's file server, and the application that the BFF protects by ForwardAuth. A test that wants
-other ports, a certificate or the shipped rate limit starts one of its own with `start_traefik`.
+Fixture `edge` is the whole chain for the run: Traefik, the BFF of the behaviour suite behind it, a decision point, and
+three recorders: the BFF's backend, the SPA's file server, and the application that the BFF protects by ForwardAuth. A
+test that wants other ports, a certificate or the shipped rate limit starts one of its own with `start_traefik`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from demo.edge import Edge, build_edge_command, find_traefik, write_edge_configuration
+from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.gateway import Gateway, echo, put_session, start_gateway
 from tests.support.processes import Child, free_port, is_answering, start_server
 from tests.support.raw_backend import RawBackend, RecordedRequest
@@ -23,6 +25,7 @@ from tests.support.raw_backend import RawBackend, RecordedRequest
 TOOLS_HOST = "tools.localhost"
 BFF_PATHS = ("/public/", "/odd/", "/download/", "/shared/", "/mine/")
 """The behaviour suite's routes outside /api."""
+READ_TOOL = {"resource": "tool", "action": "read", "id_from": "{path}"}
 _UNRESERVED = re.compile(r"%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _TO_ENCODE = re.compile(r'[\x80-\xff<>|{}^`"\x7f]')
@@ -35,6 +38,7 @@ class EdgeGateway(Gateway):
     traefik: Child
     spa: RawBackend
     tools: RawBackend
+    pdp: AuthzenPdp
 
     @property
     def tools_host(self) -> str:
@@ -43,6 +47,8 @@ class EdgeGateway(Gateway):
     def forget(self) -> None:
         for recorder in (self.backend, self.spa, self.tools):
             recorder.requests.clear()
+        self.pdp.questions.clear()
+        self.pdp.decide = lambda _: True
 
     def take_requests_of(self, recorder: RawBackend) -> list[RecordedRequest]:
         taken = list(recorder.requests)
@@ -92,6 +98,9 @@ def edge_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeGatew
     port = free_port()
     with ExitStack() as parts:
         backend, spa, tools = (parts.enter_context(RawBackend(echo)) for _ in range(3))
+        pdp = parts.enter_context(AuthzenPdp())
+        (directory / "config").mkdir()
+        (directory / "config" / "pdp.yaml").write_text(json.dumps({"connection": {"base_url": pdp.url}}), "utf-8")
         bff = start_gateway(
             directory,
             backend,
@@ -102,7 +111,10 @@ def edge_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeGatew
                     "trusted_proxies": ["127.0.0.1/32"],
                 }
             },
-            forward_auth=[{"host": TOOLS_HOST, "path": "/*", "login_redirect": True}],
+            forward_auth=[
+                {"host": TOOLS_HOST, "path": "/*", "login_redirect": True, "authz": "none"},
+                {"host": TOOLS_HOST, "path": "/decided/*", "authz": "pdp", "authz_map": {"GET": READ_TOOL}},
+            ],
         )
         parts.callback(bff.stop)
         addresses = Edge(
@@ -118,7 +130,7 @@ def edge_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeGatew
         traefik = start_traefik(directory / "traefik", addresses)
         parts.callback(traefik.stop)
         sessions, session_id = put_session(bff)
-        yield EdgeGateway(bff, backend, session_id, sessions, port, traefik=traefik, spa=spa, tools=tools)
+        yield EdgeGateway(bff, backend, session_id, sessions, port, traefik=traefik, spa=spa, tools=tools, pdp=pdp)
 
 
 @pytest.fixture
