@@ -40,6 +40,7 @@ from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
+from app.services.session_watch import SessionWatch
 from app.services.state_store import StateStore
 from app.services.state_store.factory import build_state_store
 from app.services.token_provider import TokenProvider
@@ -237,6 +238,7 @@ def build_services(
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),
+            watch=SessionWatch(session_store),
             clock=clock,
             monotonic=monotonic,
         ),

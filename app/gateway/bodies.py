@@ -62,7 +62,7 @@ class AnswerBody:
                 self._call.bytes_out += len(piece)
                 yield piece
         except UpstreamBrokenOffError:
-            if not self._call.has_client_gone:
+            if not self._call.has_client_gone and not self._call.error_code:
                 self._call.error_code = "upstream_bad_response"
             raise
         self._call.is_cut_off = False

@@ -35,6 +35,7 @@ class Call:
     target: RequestTarget | None = None
     route: Route | None = None
     session: SessionRecord | None = None
+    session_key: str | None = None
     identity: Identity | None = None
     presented_token: str | None = field(default=None, repr=False)
     """The caller's own access token, on a bearer route."""

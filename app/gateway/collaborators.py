@@ -5,6 +5,7 @@ In a running BFF they speak with the store, the identity provider and the backen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from app.core.errors import BffError
@@ -29,6 +30,10 @@ class Bearers(Protocol):
 
 class Tokens(Protocol):
     def get(self, service: Service, session_key: str | None) -> AccessToken | None: ...
+
+
+class Watch(Protocol):
+    def begin(self, session_key: str, end: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Recorder(Protocol):

@@ -69,3 +69,5 @@ class ProxyResponse:
     """The first piece of the body comes without waiting, so the head need not leave before it."""
     is_whole_at_hand: bool = False
     """That piece is all of the body; without one the body is empty."""
+    cut_client: Callable[[], None] = field(default=lambda: None)
+    """Set by the door: ends the client's connection at once, from any thread, while the answer is being written."""

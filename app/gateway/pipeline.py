@@ -48,7 +48,7 @@ from app.core.step_up import check_authentication
 from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
-from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens
+from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
@@ -75,6 +75,7 @@ class Pipeline:
         tokens: Tokens,
         upstream: Upstream,
         recorder: Recorder,
+        watch: Watch,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -87,6 +88,7 @@ class Pipeline:
         self._upstream = upstream
         self._bound_calls = BoundCalls(upstream, clock)
         self._recorder = recorder
+        self._watch = watch
         self._clock = clock
         self._monotonic = monotonic
         self._base_paths = {
@@ -238,8 +240,8 @@ class Pipeline:
     def _get_token(self, call: Call, route: Route, session_id: str | None) -> AccessToken | None:
         if route.service.token.mode == "user" and call.presented_token is not None:
             return call.presented_token
-        session_key = self._sessions.session_key(session_id) if session_id is not None else None
-        return self._tokens.get(route.service, session_key)
+        call.session_key = self._sessions.session_key(session_id) if session_id is not None else None
+        return self._tokens.get(route.service, call.session_key)
 
     # Step 7
 
@@ -304,6 +306,8 @@ class Pipeline:
             raise
 
         def close() -> None:
+            stop_watch()
+            response.cut_client = _nothing  # what comes next on that connection is another call
             upstream.close()
             self._recorder.end(call, upstream.status)
 
@@ -311,17 +315,26 @@ class Pipeline:
             call.has_client_gone = True
             upstream.close()
 
-        body = AnswerBody(upstream, call)
-        return ProxyResponse(
+        def end_with_session() -> None:
+            """The browser sees a broken answer, asks again, and is told `session_expired`."""
+            call.error_code = SessionExpiredError.code
+            upstream.close()
+            response.cut_client()
+
+        response = ProxyResponse(
             upstream.status,
             upstream.reason,
             headers,
-            body,
+            AnswerBody(upstream, call),
             close,
             break_off if match.route.streaming else None,
             has_piece_at_hand=upstream.has_piece_at_hand,
             is_whole_at_hand=upstream.is_whole_at_hand,
         )
+        stop_watch = _nothing
+        if call.session_key is not None and not upstream.is_whole_at_hand:
+            stop_watch = self._watch.begin(call.session_key, end_with_session)
+        return response
 
     # The one place where a refusal becomes an answer
 
@@ -370,6 +383,10 @@ def _refuse_own_path(path: str) -> BffError:
     """Our own endpoints win over every wildcard, also with a method or below a path that they do not serve."""
     methods = OWN_ENDPOINTS.get(path)
     return MethodNotAllowedError(sorted(methods)) if methods else RouteNotFoundError()
+
+
+def _nothing() -> None:
+    """Stands where nothing is to be done."""
 
 
 def _make_request_id() -> str:

@@ -34,8 +34,9 @@ from app.services.oidc_claims import ClaimSelection
 from app.services.path_mapper import MappedCall
 from app.services.pdp_answers import Decision
 from app.services.permission_guard import PermissionGuard
-from app.services.session_store import SessionRecord
+from app.services.session_store import SeenSession, SessionRecord
 from app.services.session_store.record import build_session_record
+from app.services.session_watch import SessionWatch
 from app.services.upstream_client import UpstreamRequest, UpstreamResponse, build_attempt_head
 from app.services.upstream_connection import parse_origin
 from app.services.upstream_upload import begin_upload
@@ -165,6 +166,7 @@ class Rehearser:
             tokens=_MaskedTokens(binds_user_tokens=configuration.settings.oidc.dpop),
             upstream=_NotingUpstream(notes),
             recorder=_NotingRecorder(notes),
+            watch=SessionWatch(_NobodyEnds()),
             clock=self._clock,
             monotonic=self._monotonic,
         )
@@ -289,6 +291,11 @@ class _NotingUpstream:
         url = f"{origin.scheme}://{origin.host_header}{request.target}"
         self.notes.backend_request = BackendRequest(url, head)
         raise _AtTheBackend
+
+
+class _NobodyEnds:
+    def see(self, key: str, before: SeenSession | None) -> SeenSession | None:  # noqa: ARG002
+        return before
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from app.core.errors import BadRequestError, InternalError
@@ -126,6 +127,8 @@ class WsgiAnswer:
         """`stall_seconds`: how long the client may take to accept `SLICE_BYTES`."""
         self._response = response
         self._socket = client_socket
+        if client_socket is not None:
+            response.cut_client = partial(_shut, client_socket)
         self._stall_seconds = stall_seconds
         self._is_head = method == "HEAD"
         self._watch: ClientWatch | None = None
@@ -164,7 +167,8 @@ class WsgiAnswer:
 
 
 def _shut(client_socket: socket.socket) -> None:
+    """Not `SSLSocket.shutdown`: that drops the TLS state under whoever is just writing."""
     try:
-        client_socket.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(client_socket, socket.SHUT_RDWR)
     except OSError:
         return  # it is gone already, which is what was wanted

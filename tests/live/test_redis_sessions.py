@@ -83,6 +83,26 @@ def test_a_logout_at_the_provider_that_one_instance_hears_of_is_over_on_the_othe
     assert farm.call(farm.first, bystander).status_code == 200
 
 
+@pytest.mark.parametrize("end", ["here", "at-the-provider"])
+def test_a_stream_ends_on_the_other_instance_with_its_session(farm: Farm, end: str) -> None:
+    browser = farm.log_in("mallory")
+    with requests.Session() as http:
+        http.trust_env = False
+        url = f"http://127.0.0.1:{farm.second.port}/api/crud/events"
+        stream = http.get(url, headers=farm.build_headers(browser), stream=True, timeout=20)
+        lines = stream.iter_lines(chunk_size=1)
+        assert any(b"hello" in line for line in lines), "it has begun"
+        if end == "here":
+            browser.log_out()
+        else:
+            farm.log_out_at_the_provider(browser)
+            wait_until(lambda: farm.has_sent_logout("success", "mallory"), timeout_seconds=10, what="the word")
+        ended_at = time.monotonic()
+        with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
+            list(lines)
+        assert time.monotonic() - ended_at < 5
+
+
 def test_a_logout_token_that_the_provider_gets_wrong_is_refused_to_its_face(farm: Farm) -> None:
     browser = farm.log_in("judy")
     farm.op.mutate(logout_token={"header": {"typ": "JWT"}})

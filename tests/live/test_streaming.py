@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -64,6 +65,32 @@ def test_slow_readers_hold_nobody_up(stack: Stack) -> None:
     finally:
         for reader in readers:
             reader.close()
+
+
+def test_a_logout_ends_a_stream_and_leaves_those_of_others_alone(stack: Stack) -> None:
+    alice, bob = stack.log_in("alice"), stack.log_in("bob")
+    with alice.get("/api/crud/events", stream=True) as ending, bob.get("/api/crud/events", stream=True) as staying:
+        events, events_of_bob = read_events(ending), read_events(staying)
+        assert next(events)["event"] == next(events_of_bob)["event"] == "hello"
+        alice.log_out()
+        logged_out_at = time.monotonic()
+        with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
+            list(events)
+        assert time.monotonic() - logged_out_at < 5
+        bob.post("/api/crud/events", json={"text": "still here"})
+        assert next(events_of_bob)["text"] == "still here"
+
+
+def test_a_logout_ends_a_download_that_nobody_reads(stack: Stack) -> None:
+    alice = stack.log_in("alice")
+    reader = open_slow_download(stack, alice)
+    alice.log_out()
+    with reader:
+        reader.settimeout(5)
+        time_is_up_at = time.monotonic() + 5
+        with contextlib.suppress(ConnectionResetError):
+            while reader.recv(65536):
+                assert time.monotonic() < time_is_up_at, "it flows on although its session is over"
 
 
 def open_slow_download(stack: Stack, browser: BrowserClient) -> socket.socket:

@@ -4,11 +4,12 @@ from app.services.session_store.catalogue import ListedSession, SessionCatalogue
 from app.services.session_store.keys import build_session_key, is_session_id
 from app.services.session_store.limit import SessionLimit
 from app.services.session_store.record import NewSession, SessionRecord, build_identity
-from app.services.session_store.store import SessionStore
+from app.services.session_store.store import SeenSession, SessionStore
 
 __all__ = [
     "ListedSession",
     "NewSession",
+    "SeenSession",
     "SessionCatalogue",
     "SessionLimit",
     "SessionRecord",

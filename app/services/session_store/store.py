@@ -10,7 +10,8 @@ one did.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 from msgspec.structs import replace
@@ -56,7 +57,19 @@ _MOST_ATTEMPTS = 10
 """Of a change of claims, when calls write their activity down at the same time."""
 _MOST_UNFINISHED_ENDS = 10_000
 
+_LONGEST_UNREAD_SECONDS = 60.0
+"""Of a session that is watched: a record can be lost without anybody announcing it."""
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSession:
+    """A record, the mark of the write that made it, and when it was read."""
+
+    record: SessionRecord
+    mark: Hashable
+    read_at: float
 
 
 class SessionStore:
@@ -131,6 +144,24 @@ class SessionStore:
         stored = self._state.find(name)
         opened = self._open(name, stored) if stored else None
         return opened.record if opened and self._is_live(key, opened.record, self._clock()) else None
+
+    def see(self, key: str, before: SeenSession | None) -> SeenSession | None:
+        """Looks whether a session that was seen `before` is still there; None when it is over.
+
+        For those who look often: the record is read again only where it may have changed, and once a minute.
+        """
+        now, name = self._clock(), build_session_record_name(key)
+        if before is None or not self._is_still_as_seen(name, before, now):
+            stored = self._state.find(name)
+            opened = self._open(name, stored) if stored else None
+            if not stored or not opened:
+                return None
+            before = SeenSession(opened.record, stored.mark, now)
+        return before if self._is_live(key, before.record, now) else None
+
+    def _is_still_as_seen(self, name: str, seen: SeenSession, now: float) -> bool:
+        is_recent = 0 <= now - seen.read_at < _LONGEST_UNREAD_SECONDS
+        return is_recent and self._state.hears_changes() and self._state.is_current(name, seen.mark)
 
     def touch(self, session_id: str, record: SessionRecord) -> SessionRecord:
         """Counts as activity: writes the time into the record if the last such write is a touch interval old.

@@ -91,6 +91,10 @@ class DirectoryStateStore:
     def is_current(self, key: str, mark: Hashable) -> bool:
         return isinstance(mark, FileMark) and self._files.is_current(key, mark)
 
+    def hears_changes(self) -> bool:
+        """Nothing has to be heard: `is_current` looks."""
+        return True
+
     @_unavailable_on_io_error
     def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:  # noqa: ARG002
         with self._files.prepared(key, value, self._clock() + lifetime_seconds) as prepared, self._files.changing(key):

@@ -68,6 +68,9 @@ class StateStore(Protocol):
         once, what others changed when word of it has come (`start`), so whoever keeps a copy bounds its age as well.
         """
 
+    def hears_changes(self) -> bool:
+        """Tells whether `is_current` can be believed at this moment, give or take the second that word may take."""
+
     def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
         """Creates or replaces the record atomically: a reader sees the old value or the new one, never a part."""
 

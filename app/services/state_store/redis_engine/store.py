@@ -112,6 +112,9 @@ class RedisStateStore:
             return False
         return self._clock() < mark.expires_at and self._changes.is_current(key, mark.read_at_position, mark.head)
 
+    def hears_changes(self) -> bool:
+        return self.listener.is_hearing()
+
     def put(self, key: str, value: bytes, lifetime_seconds: float, *, durable: bool = False) -> None:
         self._write("put", scripts.PUT, key, value, lifetime_seconds, durable=durable)
 

@@ -1,0 +1,176 @@
+"""What is open in a session ends with it: a logout, the store's word, time; and a store that is silent ends nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.errors import StoreUnavailableError
+from app.services.session_store import SessionStore
+from app.services.session_watch import SessionWatch
+from app.services.state_store import StateStore, StoredRecord
+from app.services.state_store.directory import DirectoryStateStore
+from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Store(DirectoryStateStore):
+    """Counts reads; fails or has lost its hearing when it is told to."""
+
+    reads = 0
+    is_down = False
+    is_deaf = False
+
+    def find(self, key: str) -> StoredRecord | None:
+        if self.is_down:
+            raise StoreUnavailableError
+        self.reads += 1
+        return super().find(key)
+
+    def hears_changes(self) -> bool:
+        return not self.is_deaf
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.clock = Clock()
+        self.state = Store(directory, self.clock)
+        self.sessions = build_sessions(self.state, self.clock)
+        self.elsewhere = build_sessions(self.state, self.clock)
+        self.watch = SessionWatch(self.sessions, sleep=lambda _: threading.Event().wait())
+        self.ended: list[str] = []
+
+    def open(self, name: str) -> tuple[str, Callable[[], None]]:
+        """Something open in a new session; returns the session's id and how it stops by itself."""
+        session_id, _ = self.sessions.create(build_login())
+        return session_id, self.open_in(session_id, name)
+
+    def open_in(self, session_id: str, name: str) -> Callable[[], None]:
+        return self.watch.begin(self.sessions.session_key(session_id), lambda: self.ended.append(name))
+
+
+def build_sessions(state: StateStore, clock: Clock, **changes: Any) -> SessionStore:
+    return SessionStore(state, KEY_RING, settings=build_settings(**changes), clock=clock)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "state")
+
+
+def test_what_is_open_ends_with_its_session_and_nothing_else_does(world: World) -> None:
+    ending, _ = world.open("ending")
+    world.open_in(ending, "also ending")
+    world.open("staying")
+    world.watch.sweep()
+    assert world.ended == []
+    world.elsewhere.end(ending)
+    world.watch.sweep()
+    assert world.ended == ["ending", "also ending"]
+    world.watch.sweep()
+    assert len(world.ended) == 2, "once"
+
+
+def test_a_session_that_ended_before_it_was_looked_at_is_over(world: World) -> None:
+    session_id, _ = world.sessions.create(build_login())
+    world.elsewhere.end(session_id)
+    world.open_in(session_id, "late")
+    world.watch.sweep()
+    assert world.ended == ["late"]
+
+
+@pytest.mark.parametrize("lifetime", [IDLE, ABSOLUTE])
+def test_time_ends_what_is_open(world: World, lifetime: int) -> None:
+    session_id, _ = world.open("stream")
+    ends_at = world.clock.now + lifetime
+    while world.clock.now < ends_at:
+        world.watch.sweep()
+        assert world.ended == []
+        world.clock.now += TOUCH
+        record = world.sessions.find(session_id)
+        if lifetime == ABSOLUTE and record:  # somebody is active
+            world.elsewhere.touch(session_id, record)
+    world.watch.sweep()
+    assert world.ended == ["stream"]
+
+
+def test_what_is_over_by_itself_is_not_ended_later(world: World) -> None:
+    session_id, stop = world.open("short")
+    world.open_in(session_id, "long")
+    stop()
+    stop()
+    world.elsewhere.end(session_id)
+    world.watch.sweep()
+    assert world.ended == ["long"]
+
+
+def test_a_store_that_does_not_answer_ends_nothing(world: World) -> None:
+    session_id, _ = world.open("stream")
+    world.state.is_down = True
+    world.watch.sweep()
+    assert world.ended == []
+    world.state.is_down = False
+    world.watch.sweep()
+    assert world.ended == []
+    world.elsewhere.end(session_id)
+    world.watch.sweep()
+    assert world.ended == ["stream"]
+
+
+def test_looking_again_reads_nothing_while_nothing_changes_but_once_a_minute(world: World) -> None:
+    world.open("stream")
+    world.watch.sweep()
+    before = world.state.reads
+    for _ in range(59):
+        world.clock.now += 1
+        world.watch.sweep()
+    assert world.state.reads == before
+    world.clock.now += 1
+    world.watch.sweep()
+    assert world.state.reads == before + 1
+
+
+def test_while_no_changes_are_heard_each_look_reads(world: World) -> None:
+    world.open("stream")
+    world.watch.sweep()
+    world.state.is_deaf = True
+    before = world.state.reads
+    world.watch.sweep()
+    world.watch.sweep()
+    assert world.state.reads == before + 2
+
+
+def test_an_end_that_fails_keeps_no_other_from_ending(world: World) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    session_id, _ = world.sessions.create(build_login())
+    world.watch.begin(world.sessions.session_key(session_id), fail)
+    world.open_in(session_id, "stream")
+    world.elsewhere.end(session_id)
+    world.watch.sweep()
+    assert world.ended == ["stream"]
+
+
+def test_it_looks_by_itself_once_something_is_open(tmp_path: Path) -> None:
+    world, may_look = World(tmp_path / "state"), threading.Semaphore(0)
+    watch = SessionWatch(world.sessions, sleep=lambda _: may_look.acquire())
+    session_id, _ = world.sessions.create(build_login())
+    ended = threading.Event()
+    watch.begin(world.sessions.session_key(session_id), ended.set)
+    may_look.release()
+    world.elsewhere.end(session_id)
+    may_look.release()
+    may_look.release()
+    assert ended.wait(10)
