@@ -12,6 +12,7 @@ from app.gateway.enforcement import Enforcer
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
+from app.gateway.websocket import Tunnels
 from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
@@ -73,6 +74,7 @@ class Services:
     upstream_client: UpstreamClient
     policy: GatewayPolicy
     pipeline: Pipeline
+    tunnels: Tunnels
     forward_authorizer: ForwardAuthorizer
     frontends: Mapping[str, Frontend]
     """By `host[:port]` of the origin."""
@@ -183,6 +185,7 @@ def build_services(
     if not authorization.switch.is_on:
         metrics.note_enforcement_off()
     upstream_client = UpstreamClient(configuration.services, monotonic)
+    tunnels = Tunnels(count=metrics.count_tunnels)
     return Services(
         configuration=configuration,
         state_store=state_store,
@@ -225,6 +228,7 @@ def build_services(
         page_authorizer=PageAuthorizer(authorization, clock=clock, monotonic=monotonic),
         upstream_client=upstream_client,
         policy=policy,
+        tunnels=tunnels,
         pipeline=Pipeline(
             policy=policy,
             route_table=configuration.route_table,
@@ -239,6 +243,7 @@ def build_services(
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),
             watch=SessionWatch(session_store),
+            tunnels=tunnels,
             clock=clock,
             monotonic=monotonic,
         ),

@@ -5,13 +5,20 @@ The rule takes every method, so that the pipeline and not Flask decides what 404
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
 from werkzeug.routing import PathConverter, Rule
+from werkzeug.wsgi import ClosingIterator
 
 from app.gateway.messages import ProxyResponse
-from app.gateway.wsgi_door import WsgiAnswer, build_proxy_request
+from app.gateway.wsgi_door import WsgiAnswer, WsgiTunnel, build_proxy_request
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("proxy", __name__)
 
@@ -35,6 +42,8 @@ def carry(path: str) -> Response:
     timeout_seconds = services.configuration.settings.server.body_timeout_seconds
     proxy_request = build_proxy_request(environ, body_timeout_seconds=timeout_seconds)
     answer = services.pipeline.handle(proxy_request)
+    if answer.tunnel is not None:
+        return _SwitchResponse(answer, WsgiTunnel(answer, environ["gunicorn.socket"]))
     body = WsgiAnswer(answer, environ.get("gunicorn.socket"), proxy_request.method, timeout_seconds)
     return _build_flask_response(answer, body)
 
@@ -46,8 +55,21 @@ def _build_flask_response(answer: ProxyResponse, body: WsgiAnswer) -> Response:
     return response
 
 
+class _SwitchResponse(Response):
+    """A 101. Flask drops the body of such an answer, and here it is the tunnel."""
+
+    def __init__(self, answer: ProxyResponse, tunnel: WsgiTunnel) -> None:
+        super().__init__(status=f"{answer.status} {answer.reason}".rstrip())
+        self.headers = Headers(answer.headers)
+        self._tunnel = tunnel
+
+    def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:  # noqa: ARG002
+        return ClosingIterator(self._tunnel, self._tunnel.close)
+
+
 @blueprint.record
 def _claim_what_is_left(state: BlueprintSetupState) -> None:
     state.app.url_map.converters["anything"] = AnyPathConverter
     state.app.view_functions["proxy.carry"] = carry
     state.app.url_map.add(Rule("/<anything:path>", endpoint="proxy.carry"))
+    state.app.url_map.add(Rule("/<anything:path>", endpoint="proxy.carry", websocket=True))

@@ -10,6 +10,7 @@ from app.core.hosts import OwnOrigin
 from app.core.identity import Identity
 from app.core.request_target import RequestTarget
 from app.core.routes import Route
+from app.core.websocket import Handshake
 from app.gateway.messages import ProxyRequest
 from app.services.session_store import SessionRecord
 
@@ -36,6 +37,8 @@ class Call:
     route: Route | None = None
     session: SessionRecord | None = None
     session_key: str | None = None
+    handshake: Handshake | None = None
+    """Of a call that asks for a WebSocket."""
     identity: Identity | None = None
     presented_token: str | None = field(default=None, repr=False)
     """The caller's own access token, on a bearer route."""

@@ -5,6 +5,7 @@ Both front doors build a `ProxyRequest` and write a `ProxyResponse`; everything 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -52,6 +53,8 @@ class ProxyRequest:
     """`http` or `https`: what the socket itself spoke."""
     claim: Claim | None = None
     """What `raw_target` was read as, where the door had to know."""
+    can_tunnel: bool = False
+    """Whether the door can hand over the client's socket, and the client speaks a version that can switch."""
 
 
 @dataclass(slots=True)
@@ -69,5 +72,8 @@ class ProxyResponse:
     """The first piece of the body comes without waiting, so the head need not leave before it."""
     is_whole_at_hand: bool = False
     """That piece is all of the body; without one the body is empty."""
+    tunnel: Callable[[socket.socket, bytes], None] | None = None
+    """Of a 101: called by the door, instead of a body, once the head is written, with the client's socket and what came
+    behind the request's head. Returns when both are of no more use; the connection then ends."""
     cut_client: Callable[[], None] = field(default=lambda: None)
     """Set by the door: ends the client's connection at once, from any thread, while the answer is being written."""

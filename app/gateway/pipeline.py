@@ -21,10 +21,12 @@ from app.core.cross_site import (
     build_preflight_answer_headers,
     check_cross_site,
     check_csrf_token,
+    check_websocket_origin,
     is_navigation,
     is_preflight,
 )
 from app.core.errors import (
+    BadRequestError,
     BffError,
     InternalError,
     MethodNotAllowedError,
@@ -46,12 +48,14 @@ from app.core.request_target import RequestTarget, check_target_fits_route, pars
 from app.core.routes import Route, RouteMatch, RouteTable
 from app.core.step_up import check_authentication
 from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
+from app.core.websocket import Handshake, check_switch, find_handshake
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
 from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
+from app.gateway.websocket import Tunnel, Tunnels
 from app.observability import logs
 from app.services.bound_calls import BoundCalls
 from app.services.dpop_key import AccessToken, BoundToken
@@ -76,6 +80,7 @@ class Pipeline:
         upstream: Upstream,
         recorder: Recorder,
         watch: Watch,
+        tunnels: Tunnels,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -89,6 +94,7 @@ class Pipeline:
         self._bound_calls = BoundCalls(upstream, clock)
         self._recorder = recorder
         self._watch = watch
+        self._tunnels = tunnels
         self._clock = clock
         self._monotonic = monotonic
         self._base_paths = {
@@ -172,7 +178,19 @@ class Pipeline:
         call.route = match.route
         if call.request.method not in match.route.methods and not call.is_preflight:
             raise MethodNotAllowedError(sorted(match.route.methods))
+        call.handshake = self._find_handshake(call, match.route)
         return match
+
+    def _find_handshake(self, call: Call, route: Route) -> Handshake | None:
+        """A handshake where none is expected is refused: whoever sends it waits for a 101 and nothing else."""
+        handshake = find_handshake(call.headers) if call.headers.get("upgrade") is not None else None
+        if handshake is None:
+            return None
+        if not route.websocket or call.request.method != "GET" or call.request.body is not None:
+            raise BadRequestError("There is no WebSocket at this address.")
+        if not call.request.can_tunnel:
+            raise BadRequestError("A WebSocket needs a connection of its own, in HTTP/1.1.")
+        return handshake
 
     def _answer_preflight(self, call: Call, route: Route) -> ProxyResponse:
         headers = build_preflight_answer_headers(
@@ -221,6 +239,11 @@ class Pipeline:
     def _check_call(self, call: Call, route: Route, session_id: str | None) -> LimitedBody | None:
         """Cross-site rule, CSRF token, size. Only a call that passes counts as activity of its session."""
         request = call.request
+        # A program without a cookie need not say where it comes from, but a page of another origin is refused (B3).
+        if call.handshake is not None and (session_id is not None or call.metadata.origin is not None):
+            check_websocket_origin(
+                call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
+            )
         if session_id is not None:
             check_cross_site(
                 request.method,
@@ -279,6 +302,7 @@ class Pipeline:
             target=build_upstream_target(match, target, self._base_paths[route.service.name]),
             headers=headers,
             body=body,
+            asks_for_websocket=call.handshake is not None,
             streaming=route.streaming,
         )
         asked_at = self._monotonic()
@@ -293,6 +317,8 @@ class Pipeline:
 
     def _answer(self, call: Call, match: RouteMatch, upstream: UpstreamResponse) -> ProxyResponse:
         try:
+            if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS and call.handshake is not None:
+                check_switch(call.handshake, upstream.headers)
             headers = build_answer_headers(
                 upstream.headers,
                 route=match.route,
@@ -304,6 +330,8 @@ class Pipeline:
         except BaseException:
             upstream.close()
             raise
+        if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            return self._switch(call, headers, upstream)
 
         def close() -> None:
             stop_watch()
@@ -335,6 +363,25 @@ class Pipeline:
         if call.session_key is not None and not upstream.is_whole_at_hand:
             stop_watch = self._watch.begin(call.session_key, end_with_session)
         return response
+
+    def _switch(self, call: Call, headers: HeaderLines, upstream: UpstreamResponse) -> ProxyResponse:
+        """The handshake stands: from here on the two ends speak with each other."""
+        backend, at_hand = upstream.take_tunnel()
+        tunnel = Tunnel(backend, at_hand, call, stall_seconds=self._policy.stall_seconds, monotonic=self._monotonic)
+        stop_watch = _nothing
+        if call.session_key is not None:
+            stop_watch = self._watch.begin(call.session_key, tunnel.end_with_session)
+        self._tunnels.add(tunnel)
+
+        def close() -> None:
+            stop_watch()
+            self._tunnels.remove(tunnel)
+            upstream.close()
+            self._recorder.end(call, upstream.status)
+
+        lines = [line for line in headers if line[0].lower() not in ("content-length", "cache-control")]
+        lines += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        return ProxyResponse(upstream.status, upstream.reason, lines, close=close, tunnel=tunnel.run)
 
     # The one place where a refusal becomes an answer
 

@@ -25,6 +25,8 @@ class GatewayPolicy:
     session_cookie: str
     stripped_headers: frozenset[str]
     trusted_networks: tuple[Network, ...]
+    stall_seconds: float
+    """How long who is sent something may take to accept a piece of it."""
     clock_skew_seconds: float
     """How far the identity provider's clock may be off."""
 
@@ -39,6 +41,7 @@ class GatewayPolicy:
             session_cookie=session_cookie_name(cookie.name, https=settings.server.is_https, domain=cookie.domain),
             stripped_headers=frozenset(normalise_header_name(name) for name in settings.headers.strip),
             trusted_networks=tuple(ip_network(network) for network in settings.server.trusted_proxies),
+            stall_seconds=settings.server.body_timeout_seconds,
             clock_skew_seconds=settings.oidc.clock_skew_seconds,
         )
 

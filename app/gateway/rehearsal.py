@@ -24,6 +24,7 @@ from app.gateway.enforcement import Enforcer
 from app.gateway.messages import HeaderLines, ProxyRequest
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
+from app.gateway.websocket import Tunnels
 from app.services.authorization import build_path_mapper, build_question_policy
 from app.services.authorizer import Authorizer, DecisionPoint
 from app.services.bearer_authenticator import BearerCaller, build_caller_identity
@@ -167,6 +168,7 @@ class Rehearser:
             upstream=_NotingUpstream(notes),
             recorder=_NotingRecorder(notes),
             watch=SessionWatch(_NobodyEnds()),
+            tunnels=Tunnels(),
             clock=self._clock,
             monotonic=self._monotonic,
         )
@@ -204,6 +206,7 @@ class Rehearser:
             body=None if described.body is None else ReadBody(described.body),
             peer_address=described.client_address,
             peer_scheme=main.scheme,
+            can_tunnel=True,
         )
 
 

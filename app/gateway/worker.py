@@ -36,6 +36,7 @@ from app.gateway.messages import Claim
 from app.gateway.paced_socket import PacedSocket
 from app.gateway.parser_refusals import answer_refusal, check_head_size
 from app.gateway.pipeline import Pipeline
+from app.gateway.websocket import Tunnels
 from app.gateway.worker_door import WorkerDoor
 from app.observability.metrics import Metrics
 from app.settings import Configuration
@@ -54,6 +55,9 @@ class _Services(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def tunnels(self) -> Tunnels: ...
 
 
 class _Connection:
@@ -249,9 +253,11 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
             self._idle.discard(connection.sock)
 
     def notify(self) -> None:
-        """Called each second, also while stopping: idle connections end then, as nothing is in flight on them."""
+        """Called each second, also while stopping: idle connections end then, as nothing is in flight on them, and
+        WebSockets are told, for nothing else would end them."""
         super().notify()
         if not self.alive:
+            self.services.tunnels.tell_going_away()
             for sock in tuple(self._idle):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RD)

@@ -7,6 +7,7 @@ must be the path that was sent.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -79,6 +80,7 @@ def build_proxy_request(environ: Environ, *, body_timeout_seconds: float) -> Pro
         body=_open_body(environ, body_timeout_seconds),
         peer_address=environ.get("REMOTE_ADDR", ""),
         peer_scheme=environ.get("wsgi.url_scheme", "http"),
+        can_tunnel="gunicorn.socket" in environ and environ.get("SERVER_PROTOCOL") == "HTTP/1.1",
     )
 
 
@@ -163,6 +165,26 @@ class WsgiAnswer:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.settimeout(None)
+        self._response.close()
+
+
+class WsgiTunnel:
+    """Given to gunicorn in place of a body: it writes the head of the 101, asks for the first piece, and so gives the
+    client's socket away until the tunnel is over. Whatever the client may have sent behind it is no request."""
+
+    def __init__(self, response: ProxyResponse, client_socket: socket.socket) -> None:
+        self._response = response
+        self._socket = client_socket
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b""  # with this gunicorn writes the head
+        tunnel = self._response.tunnel
+        if tunnel is not None:
+            tunnel(self._socket, b"")
+        # The one way to have gunicorn end the connection without reading on; it takes it for a client who has gone.
+        raise BrokenPipeError(errno.EPIPE, "the tunnel is over")
+
+    def close(self) -> None:
         self._response.close()
 
 

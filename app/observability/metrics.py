@@ -45,6 +45,7 @@ ACCESS_RECORDS_DROPPED = Metric(
 )
 STORE_ERRORS = Metric("bff_store_errors_total", "counter", "Times the session store did not answer.")
 CALLS_IN_PROGRESS = Metric("bff_calls_in_progress", "gauge", "Calls being answered right now.")
+TUNNELS_OPEN = Metric("bff_tunnels_open", "gauge", "WebSockets that are open right now.")
 ENFORCEMENT_OFF = Metric(
     "bff_enforcement_off", "gauge", "Workers that let calls pass without a decision (pdp.enabled: false)."
 )
@@ -63,6 +64,7 @@ ALL_METRICS = (
     ACCESS_RECORDS_DROPPED,
     STORE_ERRORS,
     CALLS_IN_PROGRESS,
+    TUNNELS_OPEN,
     ENFORCEMENT_OFF,
 )
 
@@ -129,6 +131,10 @@ class Metrics:
     def note_enforcement_off(self) -> None:
         """Once a worker."""
         self._cells.add(ENFORCEMENT_OFF)
+
+    def count_tunnels(self, more: int) -> None:
+        """`more` is 1 for one that opens and -1 for one that is over."""
+        self._cells.add(TUNNELS_OPEN, amount=float(more))
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Returns content type and text of what all workers counted together."""

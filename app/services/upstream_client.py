@@ -36,7 +36,7 @@ from app.services.upstream_exchange import ConnectionLostError, Exchange
 from app.services.upstream_members import UpstreamMember, UpstreamMembers
 from app.services.upstream_messages import RequestBody, UpstreamBrokenOffError, UpstreamRequest
 from app.services.upstream_pool import UpstreamPool
-from app.services.upstream_request_head import build_request_head
+from app.services.upstream_request_head import WEBSOCKET_LINES, build_request_head
 from app.services.upstream_response import UpstreamResponse
 from app.services.upstream_upload import Upload, begin_upload
 
@@ -213,7 +213,7 @@ class _Upstream:
         upload: Upload,
     ) -> UpstreamResponse:
         limits = WaitLimits(self._service.read_timeout_seconds or None, None, self._monotonic)
-        exchange = Exchange(connection)
+        exchange = Exchange(connection, may_switch=request.asks_for_websocket)
         exchange.send(head, upload, limits)
         if self._service.total_timeout_seconds:
             # Not earlier: a client who takes long to send its body must not look like a backend that takes long.
@@ -235,7 +235,8 @@ def build_attempt_head(origin: Origin, request: UpstreamRequest, framing: str) -
     headers = request.headers
     if request.build_url_headers is not None:
         headers = [*headers, *request.build_url_headers(f"{origin.scheme}://{origin.host_header}{request.target}")]
-    return build_request_head(request.method, request.target, origin.host_header, headers, framing)
+    connection_lines = WEBSOCKET_LINES if request.asks_for_websocket else ()
+    return build_request_head(request.method, request.target, origin.host_header, headers, framing, connection_lines)
 
 
 def _judge_loss(

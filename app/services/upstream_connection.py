@@ -107,6 +107,11 @@ class UpstreamConnection:
         self.is_reused = False
         """Whether it has carried a call before: only then can the backend have closed it for being idle."""
 
+    @property
+    def tunnel_socket(self) -> socket.socket:
+        """For whoever speaks another protocol over it from now on."""
+        return self._socket
+
     def send(self, content: bytes | memoryview) -> int:
         """Returns how many bytes were taken, 0 when none can be without waiting."""
         self._set_timeout(0.0)

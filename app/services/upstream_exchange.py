@@ -32,10 +32,20 @@ class ConnectionLostError(Exception):
 class Exchange:
     """One request and the head of its answer, on one connection. Used once."""
 
-    __slots__ = ("_connection", "_head", "_interim_answers", "_received", "_searched_bytes", "is_sent")
+    __slots__ = (
+        "_connection",
+        "_head",
+        "_interim_answers",
+        "_may_switch",
+        "_received",
+        "_searched_bytes",
+        "is_sent",
+    )
 
-    def __init__(self, connection: UpstreamConnection) -> None:
+    def __init__(self, connection: UpstreamConnection, *, may_switch: bool = False) -> None:
+        """`may_switch`: the request asks for another protocol."""
         self._connection = connection
+        self._may_switch = may_switch
         self._head: ResponseHead | None = None
         self._received = b""
         self._searched_bytes = 0
@@ -131,7 +141,7 @@ class Exchange:
                 return
             self._received = self._received[head.size :]
             self._searched_bytes = 0
-            if head.status >= 200:
+            if head.status >= 200 or (head.status == 101 and self._may_switch):
                 self._head = head
             else:
                 self._skip_interim(head)

@@ -37,6 +37,8 @@ class UpstreamRequest:
     build_url_headers: Callable[[str], list[tuple[str, str]]] | None = field(default=None, repr=False)
     """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
     seen once is of no more use (RFC 9449 §11.1)."""
+    asks_for_websocket: bool = False
+    """Asks the backend to switch to the WebSocket protocol, so that 101 is a final answer (RFC 9110 §15.2.2)."""
     streaming: bool = False
     """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
 

@@ -8,7 +8,7 @@ and nowhere else. A caller's line of such a name is left out, also in the spelli
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from app.core.errors import BadRequestError
 
@@ -35,13 +35,24 @@ _MAX_REMEMBERED_LENGTH = 64
 _judged_names: dict[str, bool] = {}
 
 
-def build_request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
-    """Returns the head with its empty line. `framing` is `Name: value` of the line that frames the body, or empty.
+WEBSOCKET_LINES = ("Connection: Upgrade", "Upgrade: websocket")
+
+
+def build_request_head(
+    method: str,
+    target: str,
+    host: str,
+    headers: Iterable[tuple[str, str]],
+    framing: str,
+    connection_lines: Sequence[str] = (),
+) -> bytes:
+    """Returns the head with its empty line. `framing` is `Name: value` of the line that frames the body, or empty;
+    `connection_lines` are for this hop alone.
 
     Raises `BadRequestError` where method, target, a name or a value would not stay within its place.
     """
     _check_request_line(method, target)
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *connection_lines]
     if framing:
         lines.append(framing)
     for name, value in headers:

@@ -6,6 +6,7 @@ their ends, nothing came behind the answer, and the backend keeps the connection
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 from app.core.errors import UpstreamBadResponseError
@@ -91,6 +92,14 @@ class UpstreamResponse:
         """Whether the whole body, which may be empty, came with the head."""
         return self._framing.is_complete
 
+    def take_tunnel(self) -> tuple[socket.socket, bytes]:
+        """After a 101: the socket, for the caller to speak the other protocol over, and what came behind the head.
+
+        `close` is still the caller's to call, when nobody uses the socket any more.
+        """
+        piece, self._piece_at_hand = self._piece_at_hand, b""
+        return self._connection.tunnel_socket, piece
+
     def iter_body(self) -> Iterator[bytes]:
         """Yields the body's bytes as they arrive, in pieces of at most 1 MiB.
 
@@ -171,7 +180,9 @@ class UpstreamResponse:
 
 
 def _choose_framing(head: ResponseHead, method: str) -> BodyFraming:
-    """RFC 9112 §6.3, in its order."""
+    """RFC 9112 §6.3, in its order. After a 101 no message follows; what comes belongs to another protocol."""
+    if head.status == 101:
+        return UntilCloseBody()
     if not head.has_body(method) or head.content_length == 0:
         return NoBody()
     if head.is_chunked:

@@ -37,7 +37,6 @@ UNBUILT = (
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
     # the data plane
-    Unbuilt(ROUTES, "routes[].websocket", *only(False)),
 )
 
 

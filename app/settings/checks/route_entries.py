@@ -108,6 +108,8 @@ def _check_step_up(draft: Draft, index: int, route: RouteEntry) -> Iterator[Find
 def _check_rest(draft: Draft, index: int, route: RouteEntry) -> Iterator[Finding]:
     if not route.methods:
         yield draft.in_routes("routes", index, "methods", wanted="at least one method")
+    if route.websocket and "GET" not in route.methods:
+        yield draft.in_routes("routes", index, "methods", wanted="GET among them: a WebSocket is opened with it")
     session_cookie = draft.settings.session.cookie.name
     for key in ("request_cookies", "response_cookies"):
         for place, name in enumerate(getattr(route, key)):

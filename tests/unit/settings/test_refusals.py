@@ -201,6 +201,7 @@ ROUTE_TABLE: list[Any] = [
     pytest.param({"response_cookies": ["bff_csrf"]}, "response_cookies[0]", "BFF's own", id="H10-csrf-cookie"),
     pytest.param({"request_cookies": ["a b"]}, "request_cookies[0]", "a cookie name", id="broken-cookie-name"),
     pytest.param({"allow_in_path": ["dots"]}, "allow_in_path[0]", "'encoded_slash'", id="unknown-option"),
+    pytest.param({"websocket": True, "methods": ["POST"]}, "methods", "GET among them", id="websocket-without-get"),
     pytest.param({"max_body_bytes": -1}, "max_body_bytes", "0 or more", id="negative-size"),
     pytest.param({"max_age_seconds": -1}, "max_age_seconds", "0 or more", id="negative-age"),
     pytest.param({"acr_values": ["a b"]}, "acr_values[0]", "without spaces", id="two-classes-in-one"),

@@ -14,7 +14,6 @@ MAPPING = {"GET": {"resource": "form", "action": "read"}}
 TABLE: list[tuple[str, str, object]] = [
     ("settings", "limits.per_address", "100/minute"),
     ("routes", "routes[0].rate_limit", "10/minute"),
-    ("routes", "routes[0].websocket", True),
 ]
 
 
