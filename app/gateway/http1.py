@@ -163,11 +163,27 @@ class AnswerWriter:
         if response.status == HTTPStatus.NO_CONTENT:
             headers = _drop_length(headers)
         lines += [f"{name}: {value}" for name, value in headers]
-        text = "\r\n".join(lines) + "\r\n\r\n"
-        line_count = len(lines) + 1
-        if text.count("\r") != line_count or text.count("\n") != line_count:
-            raise InternalError(internal_reason="a header line of an answer holds a line break")
-        return text.encode("latin-1")
+        return _encode_head(lines)
+
+
+def build_switch_head(response: ProxyResponse) -> bytes:
+    """Returns the head of a 101, behind which another protocol is spoken (RFC 9110 §15.2.2)."""
+    return _encode_head(
+        [
+            f"HTTP/1.1 {int(response.status)} {response.reason}",
+            f"Server: {SERVER_NAME}",
+            f"Date: {_get_date()}",
+            *(f"{name}: {value}" for name, value in response.headers),
+        ]
+    )
+
+
+def _encode_head(lines: list[str]) -> bytes:
+    text = "\r\n".join(lines) + "\r\n\r\n"
+    line_count = len(lines) + 1
+    if text.count("\r") != line_count or text.count("\n") != line_count:
+        raise InternalError(internal_reason="a header line of an answer holds a line break")
+    return text.encode("latin-1")
 
 
 def _drop_length(headers: HeaderLines) -> HeaderLines:

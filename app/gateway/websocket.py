@@ -18,6 +18,7 @@ from typing import Any
 
 from app.core.websocket import GOING_AWAY, POLICY_VIOLATION, FrameTracker, build_close_frame
 from app.gateway.call import Call
+from app.gateway.shutting import shut
 
 PIECE_BYTES = 65536
 IDLE_SECONDS = 600.0
@@ -108,7 +109,7 @@ class Tunnel:
         self._cutter = threading.Timer(CUT_AFTER_SECONDS, self._cut)
         self._cutter.daemon = True
         self._cutter.start()
-        _shut(self._backend, socket.SHUT_RD)  # wakes who waits for it, who then says goodbye
+        shut(self._backend, socket.SHUT_RD)  # wakes who waits for it, who then says goodbye
 
     def end_with_session(self) -> None:
         self._call.error_code = "session_expired"
@@ -138,7 +139,7 @@ class Tunnel:
         if self._close_code is not None and self._to_backend.is_between_frames and not self._to_backend.has_closed:
             with contextlib.suppress(OSError):
                 self._backend.sendall(build_close_frame(GOING_AWAY, "", as_client=True))
-        _shut(self._backend, socket.SHUT_RDWR)  # the other direction has nobody left to write to
+        shut(self._backend)  # the other direction has nobody left to write to
 
     def _receive(self, source: Any) -> bytes:
         """Returns b"" at the end. A time limit is but a look at the clock: silence in one direction is no fault."""
@@ -157,14 +158,8 @@ class Tunnel:
             return
         with contextlib.suppress(OSError):
             self._client.sendall(build_close_frame(*self._close_code, as_client=False))
-            socket.socket.shutdown(self._client, socket.SHUT_WR)
+        shut(self._client, socket.SHUT_WR)
 
     def _cut(self) -> None:
-        _shut(self._client, socket.SHUT_RDWR)
-        _shut(self._backend, socket.SHUT_RDWR)
-
-
-def _shut(end: Any, direction: int) -> None:
-    """Not `SSLSocket.shutdown`: that drops the TLS state under whoever is just reading."""
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(end, direction)
+        shut(self._client)
+        shut(self._backend)

@@ -99,6 +99,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         services: _Services = self.wsgi.extensions["bff"]
         server = services.configuration.settings.server
         self._metrics = services.metrics
+        self._tunnels = services.tunnels
         self._header_timeout_seconds: float = server.header_timeout_seconds
         self._keepalive_seconds: float = server.keepalive_seconds
         self._body_timeout_seconds: float = server.body_timeout_seconds
@@ -257,7 +258,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         WebSockets are told, for nothing else would end them."""
         super().notify()
         if not self.alive:
-            self.services.tunnels.tell_going_away()
+            self._tunnels.tell_going_away()
             for sock in tuple(self._idle):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RD)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from app.gateway.client_watch import ClientWatch
 from app.gateway.fast_head import PlainHead
-from app.gateway.http1 import AnswerWriter, ClientWriter
+from app.gateway.http1 import AnswerWriter, ClientWriter, build_switch_head
 from app.gateway.lingering import drop_unread_body, linger
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse
 from app.gateway.paced_socket import PacedSocket
 from app.gateway.pipeline import Pipeline
+from app.gateway.shutting import shut
 from app.gateway.worker_body import WorkerBody, has_body, is_plainly_framed
 from app.observability import logs
 from app.services.upstream_client import UpstreamBrokenOffError
@@ -67,9 +68,17 @@ class WorkerDoor:
             body=body,
             peer_address=peer_address,
             peer_scheme=req.scheme,
+            can_tunnel=req.version >= (1, 1),
             claim=claim,
         )
-        goes_on = self._answer(request, body, sock, req.version[1], wants_close=req.should_close())
+        goes_on = self._answer(
+            request,
+            body,
+            sock,
+            req.version[1],
+            wants_close=req.should_close(),
+            take_early=req.unreader.take_buffered,
+        )
         if body is None:
             return goes_on
         if goes_on:
@@ -84,10 +93,22 @@ class WorkerDoor:
         return self._answer(request, None, sock, 1, wants_close=head.wants_close)
 
     def _answer(
-        self, request: ProxyRequest, body: WorkerBody | None, sock: Any, minor_version: int, *, wants_close: bool
+        self,
+        request: ProxyRequest,
+        body: WorkerBody | None,
+        sock: Any,
+        minor_version: int,
+        *,
+        wants_close: bool,
+        take_early: Callable[[], bytes] = bytes,
     ) -> bool:
+        """`take_early` returns what a client sent behind its request before it knew of a tunnel."""
         response = self._pipeline.handle(request)
         try:
+            if response.tunnel is not None:
+                ClientWriter(sock, self._patience_seconds, self._monotonic).send(build_switch_head(response))
+                response.tunnel(sock, take_early())
+                return False
             may_go_on = not wants_close and self._is_alive() and (body is None or body.can_be_dropped)
             writer = AnswerWriter(response, request.method, minor_version, may_go_on=may_go_on)
             is_whole = self._write(writer, response, sock)
@@ -98,6 +119,7 @@ class WorkerDoor:
     def _write(self, writer: AnswerWriter, response: ProxyResponse, sock: Any) -> bool:
         """Returns whether the whole answer was written. Its head is out, so nothing else can be said any more."""
         client = ClientWriter(sock, self._patience_seconds, self._monotonic)
+        response.cut_client = partial(shut, sock)
         watch = ClientWatch(sock, response.break_off) if response.break_off is not None else None
         if watch is not None:
             watch.start()

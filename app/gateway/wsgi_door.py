@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from app.core.errors import BadRequestError, InternalError
 from app.gateway.client_watch import ClientWatch
 from app.gateway.messages import HeaderLines, ProxyRequest, ProxyResponse
+from app.gateway.shutting import shut
 from app.services.upstream_client import UpstreamBrokenOffError
 
 Environ = Mapping[str, Any]
@@ -130,7 +131,7 @@ class WsgiAnswer:
         self._response = response
         self._socket = client_socket
         if client_socket is not None:
-            response.cut_client = partial(_shut, client_socket)
+            response.cut_client = partial(shut, client_socket)
         self._stall_seconds = stall_seconds
         self._is_head = method == "HEAD"
         self._watch: ClientWatch | None = None
@@ -146,7 +147,7 @@ class WsgiAnswer:
         except UpstreamBrokenOffError:
             if self._socket is None:
                 raise
-            _shut(self._socket)
+            shut(self._socket)
 
     def _hand_over(self, piece: bytes) -> Iterator[bytes]:
         """Gives the server a slice at a time, each to be written within the time limit: who never reads does not hold
@@ -186,11 +187,3 @@ class WsgiTunnel:
 
     def close(self) -> None:
         self._response.close()
-
-
-def _shut(client_socket: socket.socket) -> None:
-    """Not `SSLSocket.shutdown`: that drops the TLS state under whoever is just writing."""
-    try:
-        socket.socket.shutdown(client_socket, socket.SHUT_RDWR)
-    except OSError:
-        return  # it is gone already, which is what was wanted

@@ -36,7 +36,6 @@ UNBUILT = (
     # limits
     Unbuilt(SETTINGS, "limits.per_address", *NOTHING),
     Unbuilt(ROUTES, "routes[].rate_limit", *NOTHING),
-    # the data plane
 )
 
 

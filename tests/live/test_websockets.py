@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from websockets.typing import Subprotocol
 from app.services.session_store import SessionStore
 from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.bff import Bff, build_route, start_bff
+from tests.support.doors import DOORS, Door
 from tests.support.gateway import ALLOWED_ORIGIN, USER_TOKEN, Answer, parse_answer, put_session
 from tests.support.processes import wait_until
 from tests.support.raw_backend import Conversation, RawBackend, find_closed_port
@@ -135,8 +137,8 @@ def running_server(backend: Backend) -> Iterator[Server]:
         thread.join(10)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=DOORS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("websockets")
     backend = Backend()
     with ExitStack() as parts:
@@ -144,13 +146,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         odd = parts.enter_context(RawBackend(answer_oddly))
         pdp = parts.enter_context(AuthzenPdp())
         url = f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-        bff = start(directory, url, odd, pdp)
+        bff = start(directory, url, odd, pdp, request.param)
         parts.callback(bff.stop)
         sessions, session_id = put_session(bff)
         yield World(bff, backend, pdp, odd, sessions, session_id)
 
 
-def start(directory: Path, url: str, odd: RawBackend, pdp: AuthzenPdp) -> Bff:
+def start(directory: Path, url: str, odd: RawBackend, pdp: AuthzenPdp, door: Door) -> Bff:
     (directory / "config").mkdir()
     (directory / "config" / "pdp.yaml").write_text(yaml.safe_dump({"connection": {"base_url": pdp.url}}))
     sockets = {"websocket": True}
@@ -173,6 +175,7 @@ def start(directory: Path, url: str, odd: RawBackend, pdp: AuthzenPdp) -> Bff:
         client=BASIC_CLIENT,
         backend_url=url,
         workers=1,
+        door=door,
         settings={"cors": {"allow_origins": [ALLOWED_ORIGIN]}},
         routes={"services": services, "routes": routes},
     )
@@ -299,6 +302,21 @@ def test_a_handshake_that_is_not_whole_is_refused(world: World, dropped: str, ad
     assert len(world.backend.connections) == before
 
 
+def test_h20_what_is_sent_behind_a_handshake_is_never_a_request(world: World) -> None:
+    smuggled = f"GET /plain/smuggled HTTP/1.1\r\nHost: localhost:{world.bff.port}\r\nCookie: {world.cookie}\r\n\r\n"
+    head = "\r\n".join(["GET /ws/echo HTTP/1.1", f"Host: localhost:{world.bff.port}", *world.good_lines(), "", ""])
+    with socket.create_connection(("127.0.0.1", world.bff.port), timeout=10) as client:
+        client.sendall((head + smuggled).encode())
+        client.shutdown(socket.SHUT_WR)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                received += piece
+    assert received.startswith(b"HTTP/1.1 101 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert "smuggled" not in world.bff.child.read_log()
+
+
 def test_http_1_0_opens_no_websocket(world: World) -> None:
     answer = world.handshake("/ws/echo", *world.good_lines(), version="1.0")
     assert (answer.status, answer.code) == (400, "bad_request")
@@ -354,7 +372,7 @@ def test_a_client_that_does_not_read_is_waited_for_and_ends_with_its_session(wor
 
 
 def test_a_stopping_worker_tells_its_websockets_to_go_elsewhere(world: World) -> None:
-    """The last test of the module: the BFF is gone afterwards."""
+    """The last test at each door: the BFF is gone afterwards."""
     with world.connect("/ws/echo") as client:
         client.send("x")
         assert client.recv() == "x"

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
 
 from app.core.websocket import GOING_AWAY, FrameTracker, build_close_frame
+from app.gateway.call import Call
 from app.gateway.websocket import CUT_AFTER_SECONDS, Tunnel, Tunnels
 
 FRAME = b"\x82\x05hello"
@@ -28,7 +29,7 @@ class World:
         self.sides = (client_side, backend_side)
         for far_end in (self.client, self.backend):
             far_end.settimeout(10)
-        self.call: Any = SimpleNamespace(bytes_in=0, bytes_out=0, is_cut_off=False, error_code="")
+        self.call = cast("Call", SimpleNamespace(bytes_in=0, bytes_out=0, is_cut_off=False, error_code=""))
         timing = {"stall_seconds": 10.0, "idle_seconds": 600.0, **limits}
         self.tunnel = Tunnel(backend_side, at_hand, self.call, monotonic=time.monotonic, **timing)
         self.thread = threading.Thread(target=self.tunnel.run, args=(client_side,), daemon=True)
