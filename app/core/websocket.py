@@ -8,7 +8,6 @@ may only choose from what the client offered.
 from __future__ import annotations
 
 import binascii
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,13 +83,12 @@ def build_accept(key: str) -> str:
     return b64encode(sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode("ascii")
 
 
-def build_close_frame(code: int, reason: str, *, as_client: bool) -> bytes:
-    """RFC 6455 §5.5.1; a client's frames are masked (§5.3). `reason` is short ASCII."""
+def build_close_frame(code: int, reason: str, *, mask: bytes = b"") -> bytes:
+    """RFC 6455 §5.5.1. `reason` is short ASCII; a client's frames have a `mask` of four bytes (§5.3)."""
     payload = code.to_bytes(2, "big") + reason.encode("ascii")
-    head = bytes([_FINAL | _CLOSE_OPCODE, len(payload) | (_MASKED if as_client else 0)])
-    if not as_client:
+    head = bytes([_FINAL | _CLOSE_OPCODE, len(payload) | (_MASKED if mask else 0)])
+    if not mask:
         return head + payload
-    mask = secrets.token_bytes(4)
     return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 

@@ -11,6 +11,7 @@ sent to him within the time limit is cut off, so that a reader who does not read
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -138,7 +139,7 @@ class Tunnel:
                 piece = b""
         if self._close_code is not None and self._to_backend.is_between_frames and not self._to_backend.has_closed:
             with contextlib.suppress(OSError):
-                self._backend.sendall(build_close_frame(GOING_AWAY, "", as_client=True))
+                self._backend.sendall(build_close_frame(GOING_AWAY, "", mask=secrets.token_bytes(4)))
         shut(self._backend)  # the other direction has nobody left to write to
 
     def _receive(self, source: Any) -> bytes:
@@ -157,7 +158,7 @@ class Tunnel:
         if self._close_code is None or not self._to_client.is_between_frames or self._to_client.has_closed:
             return
         with contextlib.suppress(OSError):
-            self._client.sendall(build_close_frame(*self._close_code, as_client=False))
+            self._client.sendall(build_close_frame(*self._close_code))
         shut(self._client, socket.SHUT_WR)
 
     def _cut(self) -> None:

@@ -83,7 +83,7 @@ def test_bytes_pass_and_are_counted(world: World) -> None:
 
 
 def test_an_end_with_a_goodbye_is_no_abort(world: World) -> None:
-    world.backend.sendall(build_close_frame(1000, "", as_client=False))
+    world.backend.sendall(build_close_frame(1000, ""))
     world.backend.close()
     assert receive_all(world.client) == b"\x88\x02\x03\xe8"
     world.wait_for_end()
