@@ -20,6 +20,7 @@ from app.services.admin_token import AdminToken
 from app.services.authorization import Authorization, build_authorization
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
+from app.services.call_limits import CallLimits
 from app.services.client_registration import ClientRegistration, build_client_registration
 from app.services.control_http import ControlHttp
 from app.services.forward_authorizer import ForwardAuthorizer
@@ -185,6 +186,13 @@ def build_services(
     if not authorization.switch.is_on:
         metrics.note_enforcement_off()
     upstream_client = UpstreamClient(configuration.services, monotonic)
+    call_limits = CallLimits(
+        state_store,
+        per_address=settings.limits.per_address,
+        routes=configuration.route_table.routes,
+        clock=clock,
+        count_store_error=metrics.count_store_error,
+    )
     tunnels = Tunnels(count=metrics.count_tunnels)
     return Services(
         configuration=configuration,
@@ -244,6 +252,7 @@ def build_services(
             recorder=CallRecorder(metrics, monotonic),
             watch=SessionWatch(session_store),
             tunnels=tunnels,
+            limits=call_limits if call_limits.limits_anybody else None,
             clock=clock,
             monotonic=monotonic,
         ),

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app.core.errors import BffError
-from app.core.routes import Service
+from app.core.identity import Identity
+from app.core.routes import Route, Service
 from app.gateway.call import Call
 from app.services.bearer_authenticator import BearerCaller
 from app.services.dpop_key import AccessToken
@@ -34,6 +35,10 @@ class Tokens(Protocol):
 
 class Watch(Protocol):
     def begin(self, session_key: str, end: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class Limits(Protocol):
+    def check(self, route: Route, client_address: str, identity: Identity | None) -> None: ...
 
 
 class Recorder(Protocol):

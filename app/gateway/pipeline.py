@@ -51,7 +51,7 @@ from app.core.upstream_target import build_forwarded_prefix, build_upstream_targ
 from app.core.websocket import Handshake, check_switch, find_handshake
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
-from app.gateway.collaborators import Bearers, Recorder, Sessions, Tokens, Watch
+from app.gateway.collaborators import Bearers, Limits, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody
 from app.gateway.policy import GatewayPolicy
@@ -81,6 +81,7 @@ class Pipeline:
         recorder: Recorder,
         watch: Watch,
         tunnels: Tunnels,
+        limits: Limits | None,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -95,6 +96,7 @@ class Pipeline:
         self._recorder = recorder
         self._watch = watch
         self._tunnels = tunnels
+        self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
         self._base_paths = {
@@ -237,7 +239,7 @@ class Pipeline:
     # Step 4
 
     def _check_call(self, call: Call, route: Route, session_id: str | None) -> LimitedBody | None:
-        """Cross-site rule, CSRF token, size. Only a call that passes counts as activity of its session."""
+        """Cross-site rule, CSRF token, size, limits. Only a call that passes counts as activity of its session."""
         request = call.request
         # A program without a cookie need not say where it comes from, but a page of another origin is refused (B3).
         if call.handshake is not None and (session_id is not None or call.metadata.origin is not None):
@@ -254,6 +256,8 @@ class Pipeline:
             )
             check_csrf_token(request.method, session_id, call.headers.get("x-csrf-token"))
         body = LimitedBody(request.body, route.max_body_bytes, call) if request.body is not None else None
+        if self._limits is not None:
+            self._limits.check(route, call.client_address, call.identity)
         if session_id is not None and call.session is not None:
             self._sessions.touch(session_id, call.session)
         return body

@@ -169,6 +169,7 @@ class Rehearser:
             recorder=_NotingRecorder(notes),
             watch=SessionWatch(_NobodyEnds()),
             tunnels=Tunnels(),
+            limits=None,
             clock=self._clock,
             monotonic=self._monotonic,
         )

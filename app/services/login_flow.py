@@ -21,13 +21,13 @@ from app.services.dpop_key import BoundToken, DpopKey, generate_dpop_key, parse_
 from app.services.key_ring import KeyRing
 from app.services.login_attempts import LoginAttempt, LoginAttemptStore, hash_secret, make_secret
 from app.services.login_cookies import LoginCookies, LoginCookieValue, parse_login_cookie
-from app.services.login_limits import LoginLimiter
 from app.services.logout_marks import LogoutMarks
 from app.services.oidc_callback import CallbackParameters, parse_callback_parameters, require_code
 from app.services.oidc_claims import ClaimSelection, merge_userinfo, read_text, require_user_id, select_claims
 from app.services.oidc_client import OidcClient
 from app.services.oidc_metadata import ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
+from app.services.rate_limits import build_login_limit, group_address
 from app.services.return_addresses import check_return_address
 from app.services.session_store import NewSession, SessionLimit, SessionRecord, SessionStore, is_session_id
 from app.services.session_store.limit import LoginTurn
@@ -110,7 +110,7 @@ class LoginFlow:
         self._clock = clock
         self._session_limit = SessionLimit(state_store, session_store, max_per_user=self._settings.session.max_per_user)
         self._attempts = LoginAttemptStore(state_store, key_ring)
-        self._limiter = LoginLimiter(state_store, self._settings.limits.login_starts, clock=clock)
+        self._limit = build_login_limit(state_store, self._settings.limits.login_starts, clock=clock)
         response_mode = self._settings.oidc.response_mode
         self._is_signed = response_mode == "query.jwt"
         self._cookies = LoginCookies(https=self._settings.server.is_https, is_posted=response_mode == "form_post")
@@ -131,7 +131,8 @@ class LoginFlow:
         Raises `RateLimitedError`, `BadRequestError`, `UnsafeReturnToError`, `IdpUnavailableError` or
         `LoginFailedError`, in which case nothing is kept.
         """
-        self._limiter.check(client_address)
+        if self._limit is not None:
+            self._limit.check(group_address(client_address))
         given = _parse_single_parameters(parameters)
         return_to = check_return_address(given.get("return_to") or START_PAGE, self._settings, own_origin)
         request = AuthorizationRequest(

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from app.core.errors import RateLimitedError
-from app.services.login_limits import group_address
+from app.services.rate_limits import group_address
 
 MOST_REFUSALS = 120
 WINDOW_SECONDS = 60.0

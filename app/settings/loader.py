@@ -42,7 +42,6 @@ from app.settings.sources import (
     read_document,
     read_shipped_defaults,
 )
-from app.settings.unbuilt import check_unbuilt
 from app.settings.validation import validate
 from app.settings.yaml_document import KeyPath
 
@@ -161,7 +160,7 @@ def _build_configuration(findings: Findings) -> Configuration | None:
     )
     routes, pdp, idps = cast("RoutesFile", models[ROUTES]), cast("PdpFile", models[PDP]), cast("IdpsFile", models[IDPS])
     draft = Draft(settings, routes, pdp, idps, findings)
-    for check in (*CHECKS, check_unbuilt):
+    for check in CHECKS:
         findings.add_all(check(draft))
     services = build_services(draft)
     route_table, problems = build_route_table(draft, services)

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from app.settings.layers import ENTRIES, WHOLE_FILES
 from app.settings.schema.keys import Key, find_section, list_keys
 from app.settings.sources import DEFAULTS_FILE, SCHEMAS
-from app.settings.unbuilt import UNBUILT
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 PAGES = {
@@ -82,12 +81,6 @@ def test_the_reference_tells_units_and_choices(file: str) -> None:
             assert not key.path[-1].endswith(ending) or row["unit"].strip() == unit, key.name
         for choice in find_choices(key.field.annotation):
             assert f"`{choice}`" in row["meaning"], key.name
-
-
-def test_the_reference_lists_what_is_not_built_yet() -> None:
-    text = (REFERENCE / "settings.md").read_text(encoding="utf-8").split("\n## Not built yet in this version\n", 1)[1]
-    listed = re.findall(r"^\| (\w+\.yaml) \| `([^`]+)` \|", text, re.MULTILINE)
-    assert listed == [(unbuilt.file, unbuilt.key) for unbuilt in UNBUILT]
 
 
 def list_default_sections() -> Iterator[Any]:

@@ -61,6 +61,13 @@ ROUTES: dict[str, Any] = {
             "response_cookies": ["theme"],
             "id": "shared",
         },
+        {
+            "path": "/limited/*",
+            "upstream_path": "/limited/{path}",
+            "auth": "session",
+            "rate_limit": "2/hour",
+            "id": "limited",
+        },
         {"path": "/mine/*", "target_service": "user_service", "upstream_path": "/{path}", "auth": "session"},
     ]
 }

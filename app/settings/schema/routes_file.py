@@ -152,7 +152,7 @@ class RouteEntry(StrictModel):
     max_body_bytes: Count = 10_485_760
     """The largest request body."""
     rate_limit: Annotated[Text, AfterValidator(parse_rate)] = ""
-    """Calls per session, as in `100/minute`; empty: no limit."""
+    """Calls of this route per session (bearer: user, none: address), as in `100/minute`; empty: no limit."""
     max_age_seconds: Count = 0
     """Step-up (RFC 9470): how old the login may be; 0: any age."""
     acr_values: Annotated[tuple[Annotated[FilledText, AfterValidator(parse_acr_value)], ...], List] = ()

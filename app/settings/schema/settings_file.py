@@ -84,7 +84,7 @@ class LimitSettings(StrictModel):
     login_starts: Rate = "30/minute"
     """Logins begun per client address."""
     per_address: Rate = ""
-    """Calls of any kind per client address."""
+    """Calls to backends per client address, over all routes."""
 
 
 class TokenSettings(StrictModel):

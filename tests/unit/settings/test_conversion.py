@@ -92,3 +92,9 @@ def test_preserve_path_needs_no_upstream_path(folder: ConfigFolder) -> None:
     folder.change_route(upstream_path=None, preserve_path=True)
     [route] = folder.load().route_table.routes
     assert (route.preserve_path, route.upstream_path) == (True, "")
+
+
+def test_a_decision_point_that_nothing_asks_may_be_described(folder: ConfigFolder) -> None:
+    mapping = {"GET": {"resource": "form", "action": "read"}}
+    folder.pdp = {"connection": {"base_url": "http://pdp:8001"}, "endpoint_map": {"/api/forms/{id}": mapping}}
+    assert folder.load().pdp.endpoint_map["/api/forms/{id}"]["GET"].action == "read"
