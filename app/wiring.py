@@ -179,6 +179,7 @@ def build_services(
     authorization = build_authorization(
         configuration,
         state_store=state_store,
+        key_ring=key_ring,
         count_decision=metrics.count_decision,
         clock=clock,
         monotonic=monotonic,

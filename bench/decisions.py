@@ -36,13 +36,21 @@ from app.core.request_target import parse_request_target
 from app.gateway.call import Call
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import ProxyRequest
-from app.services.authorization import build_authorization
+from app.services.authorization import Pdp, build_authorization, build_pdp
 from app.services.authorizer import Authorizer
 from app.services.decision_cache import DecisionCache
+from app.services.key_ring import KeyRing
 from app.services.pdp_answers import Decision
 from app.services.permission_guard import PermissionGuard
+from app.services.shared_decisions import SharedDecisions
+from app.services.state_store import StateStore
 from app.services.state_store.directory import DirectoryStateStore
+from app.services.state_store.redis_engine import open_redis_state_store
 from app.settings import load_configuration
+from app.settings.schema.pdp_file import PdpConnection, PdpFile
+from app.settings.schema.session_section import RedisSettings
+from tests.support.real_pdp import start_cerbos
+from tests.support.redis_servers import running_redis
 
 DEMO_CONFIGURATION = Path(__file__).parents[1] / "demo" / "config"
 ALICE = Identity("alice", "alice", "demo", "5ba02b854986a1cff69667598a108a21", {"roles": ["editor", "user"]})
@@ -75,12 +83,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50_000)
     parser.add_argument("--callers", type=int, default=1_000)
     parser.add_argument("--questions", type=int, default=100_000)
+    parser.add_argument("--shared", action="store_true", help="measure decisions that are shared through Redis, too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         measure_cost(Path(directory), arguments.rounds)
     for distinct in (1, 10):
         measure_misses(arguments.callers, distinct)
     measure_memory(arguments.questions)
+    if arguments.shared:
+        with tempfile.TemporaryDirectory() as directory:
+            measure_shared(Path(directory))
 
 
 def measure_cost(directory: Path, rounds: int) -> None:
@@ -88,6 +100,7 @@ def measure_cost(directory: Path, rounds: int) -> None:
     built = build_authorization(
         configuration,
         state_store=DirectoryStateStore(directory, clock=time.time),
+        key_ring=KeyRing([bytes(range(32))]),
         count_decision=lambda _: None,
         clock=time.time,
         monotonic=time.monotonic,
@@ -182,6 +195,42 @@ def measure_memory(questions: int) -> None:
     tracemalloc.stop()
     print(f"{questions} distinct questions: {len(cache)} decisions remembered, {used / len(cache):.0f} bytes each;")
     print(f"  {used / 2**20:.1f} MiB in all, {peak / 2**20:.1f} MiB at most")
+
+
+def measure_shared(directory: Path) -> None:
+    cerbos = start_cerbos(directory)
+    try:
+        with running_redis(directory) as redis:
+            state = open_redis_state_store(redis.url, RedisSettings(), time.time)
+            pdp_file = PdpFile(connection=PdpConnection(base_url=cerbos.url))
+            measure_shared_against(state, build_pdp(pdp_file, time.monotonic))
+            state.close()
+    finally:
+        cerbos.stop()
+
+
+def measure_shared_against(state: StateStore, pdp: Pdp, rounds: int = 2_000) -> None:
+    shared = SharedDecisions(
+        state, KeyRing([bytes(range(32))]), ttl_allow_seconds=3600, ttl_deny_seconds=3600, clock=time.time
+    )
+    encoded = encode_question(build_numbered_question(1))
+    key, scope = build_decision_key(encoded), (*ALICE.decision_scope, "1")
+    decision = pdp.client.evaluate(encoded, "id")
+    steps: dict[str, Callable[[], object]] = {
+        "ask Cerbos on this machine": lambda: pdp.client.evaluate(encoded, "id"),
+        "tell the others (SET)": lambda: shared.keep(scope, key, decision),
+        "find it shared (GET)": lambda: shared.find(scope, key),
+        "miss it there": lambda: shared.find((*scope, "x"), key),
+    }
+    for name, work in steps.items():
+        work()
+        started, used = time.perf_counter(), time.process_time()
+        for _ in range(rounds):
+            work()
+        cpu = (time.process_time() - used) / rounds * 1e6
+        print(
+            f"{name:34} {cpu:6.0f} µs CPU, {(time.perf_counter() - started) / rounds * 1e6:6.0f} µs until it is there"
+        )
 
 
 def build_numbered_question(number: int) -> Question:

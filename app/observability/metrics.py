@@ -113,7 +113,8 @@ class Metrics:
         self._cells.add(BACKGROUND_RENEWALS, (outcome,))
 
     def count_decision(self, outcome: str) -> None:
-        """`outcome`: allowed, denied, failed (no answer), remembered (not asked anew) or off (nothing is asked)."""
+        """`outcome`: allowed, denied, failed (no answer), remembered (not asked anew), shared (another worker had
+        asked) or off (nothing is asked)."""
         self._cells.add(DECISIONS, (outcome,))
 
     def count_access_record_dropped(self) -> None:

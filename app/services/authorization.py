@@ -13,11 +13,13 @@ from app.services.control_http import ControlHttp
 from app.services.decision_cache import DecisionCache
 from app.services.decision_epoch import DecisionEpoch
 from app.services.enforcement_switch import EnforcementSwitch
+from app.services.key_ring import KeyRing
 from app.services.path_mapper import PathMapper
 from app.services.pdp_client import PdpClient
 from app.services.pdp_credentials import PdpCredentials, build_pdp_credentials
 from app.services.pdp_endpoints import PdpEndpointsFinder
 from app.services.permission_guard import PermissionGuard
+from app.services.shared_decisions import SharedDecisions
 from app.services.state_store import StateStore
 from app.settings import Configuration
 from app.settings.conversion import build_permission_mappings
@@ -51,6 +53,7 @@ def build_authorization(
     configuration: Configuration,
     *,
     state_store: StateStore,
+    key_ring: KeyRing,
     count_decision: Callable[[str], None],
     clock: Callable[[], float],
     monotonic: Callable[[], float],
@@ -63,6 +66,7 @@ def build_authorization(
     authorizer = Authorizer(
         decision_point.client,
         cache=_build_cache(pdp, monotonic),
+        shared=_build_shared(pdp, state_store, key_ring, clock),
         get_epoch=epoch.get,
         max_batch=pdp.max_batch,
         count=count_decision,
@@ -142,4 +146,18 @@ def _build_cache(pdp: PdpFile, monotonic: Callable[[], float]) -> DecisionCache 
         ttl_deny_seconds=pdp.cache.ttl_deny,
         max_size=pdp.cache.max_size,
         monotonic=monotonic,
+    )
+
+
+def _build_shared(
+    pdp: PdpFile, state_store: StateStore, key_ring: KeyRing, clock: Callable[[], float]
+) -> SharedDecisions | None:
+    if not (pdp.cache.enabled and pdp.cache.shared):
+        return None
+    return SharedDecisions(
+        state_store,
+        key_ring,
+        ttl_allow_seconds=pdp.cache.ttl_allow,
+        ttl_deny_seconds=pdp.cache.ttl_deny,
+        clock=clock,
     )

@@ -6,6 +6,7 @@ cannot outlive them: a session that ends is not found any more, claims that chan
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ class DecisionCache:
             return None
         return remembered.decision
 
-    def keep(self, scope: Scope, key: bytes, decision: Decision) -> None:
-        """Remembers a decision, unless it says itself that it is none to last."""
-        seconds = self._ttl_allow_seconds if decision.is_allowed else self._ttl_deny_seconds
+    def keep(self, scope: Scope, key: bytes, decision: Decision, seconds_left: float = math.inf) -> None:
+        """Remembers a decision, unless it says itself that it is none to last; one that is not new for what is left."""
+        seconds = min(seconds_left, self._ttl_allow_seconds if decision.is_allowed else self._ttl_deny_seconds)
         if seconds <= 0 or not decision.is_lasting:
             return
         with self._changing:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -52,12 +53,13 @@ class SealBrokenError(Exception):
 class KeyRing:
     """Seals and opens; holds no other state and may be shared by everybody."""
 
-    __slots__ = ("_ciphers", "_sealing_key_id")
+    __slots__ = ("_ciphers", "_keys", "_sealing_key_id")
 
     def __init__(self, keys: list[bytes]) -> None:
         """`keys`: at least one, 32 bytes each. The first seals."""
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"a key ring needs keys of {KEY_BYTES} bytes")
+        self._keys = tuple(keys)
         self._ciphers = {_build_key_id(key): AESGCM(key) for key in keys}
         self._sealing_key_id = _build_key_id(keys[0])
 
@@ -71,6 +73,11 @@ class KeyRing:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         cipher = self._ciphers[self._sealing_key_id]
         return head + nonce + cipher.encrypt(nonce, plaintext, _build_associated_text(head, bound_to))
+
+    def derive_keys(self, purpose: str) -> tuple[bytes, ...]:
+        """Returns for each key of the ring, in its order, one for another use than sealing (NIST SP 800-108 §4.1)."""
+        label = b"derived key\0" + purpose.encode()
+        return tuple(hmac.digest(key, label, "sha256") for key in self._keys)
 
     def is_sealed_by_first(self, sealed: bytes) -> bool:
         """What another key sealed does not open any more once that key is dropped."""

@@ -34,6 +34,8 @@ def check_permissions(draft: Draft) -> Iterator[Finding]:
         if not draft.findings.has(ROUTES, ("forward_auth", index, "path")):
             yield from _check_entry(draft, index, entry)
     yield from _check_endpoint_map(draft)
+    if draft.pdp.cache.shared and draft.settings.session.store != "redis":
+        yield draft.in_pdp("cache", "shared", wanted="false: decisions are shared through Redis (session.store: redis)")
     if draft.settings.authz.validation_strict and not draft.settings.authz.default_mapping_enabled:
         for index, route in asking:
             yield from _check_completeness(draft, index, route)

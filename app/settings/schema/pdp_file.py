@@ -95,6 +95,8 @@ class PdpCache(StrictModel):
     """How long a refusal is remembered."""
     max_size: Amount = 10_000
     """Decisions remembered at most."""
+    shared: Flag = False
+    """Let all workers and machines use them, through Redis (`session.store: redis`)."""
 
 
 class PdpBreaker(StrictModel):
