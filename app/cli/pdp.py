@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from app.cli.claims import claims_option, read_claims
 from app.cli.config import config_dir_option
+from app.cli.inlining import inline_endpoint_map
 from app.cli.opening import (
     describe_error,
     fail,
@@ -22,15 +24,19 @@ from app.cli.opening import (
     open_state,
     open_trail,
 )
-from app.cli.output import make_printable, open_console
+from app.cli.output import make_printable, open_console, print_faults
 from app.cli.pdp_check import Sample, Step, build_document, check_pdp, choose_permission, has_failed
 from app.core.errors import LoginFailedError
 from app.core.permissions import ANY_ID, Permission, Resource
 from app.services.authorization import build_pdp
 from app.services.decision_epoch import DecisionEpoch
 from app.services.decision_trail import record_forgetting
+from app.settings import ConfigurationError
+from app.settings.loader import find_config_dir
+from app.settings.yaml_edits import CannotEditError
 
 _NAME_WIDTH = 13
+_MOST_DIFFERENCES = 10
 _STYLES = {"ok": "green", "note": "yellow", "failed": "bold red"}
 
 
@@ -90,6 +96,65 @@ def _build_line(step: Step) -> Text:
         (step.outcome.ljust(8), _STYLES[step.outcome]),
         make_printable(step.told),
     )
+
+
+@pdp.command(short_help="Move endpoint_map into the routes, and prove that no answer changes.")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write the new routes.yaml and pdp.yaml into this folder, which must not hold them yet.",
+)
+@config_dir_option
+def inline(folder: Path | None, config_dir: Path | None) -> None:
+    """Show how each entry of `endpoint_map` moves into the `authz_map` of the routes that it speaks for.
+
+    Everything else in the two files stays as it is. An entry stays where an answer might change, and why is told. The
+    files that the BFF runs with are never changed. Both configurations are then asked what every kind of call means
+    and where it goes; unless all answers are alike, nothing is written.
+
+    Exits with 0 when what would move is proved, with 1 when it is not or the files cannot be changed this way.
+    """
+    configuration = load_configuration_or_exit(config_dir)
+    if not configuration.pdp.endpoint_map:
+        click.echo("endpoint_map is empty: there is nothing to move.")
+        return
+    console = open_console()
+    try:
+        inlining = inline_endpoint_map(find_config_dir(config_dir), configuration)
+    except CannotEditError as error:
+        fail(f"The files cannot be changed by this command: {error}.")
+    except ConfigurationError as error:
+        print_faults(console, error.faults)
+        fail("With the entries moved the BFF would not start. Nothing was written.")
+    if inlining.proof.differences:
+        for difference in inlining.proof.differences[:_MOST_DIFFERENCES]:
+            told = f"{difference.method} {difference.path}: {difference.before} now, {difference.after} then"
+            console.print(Text(told, "red"), soft_wrap=True)
+        fail(f"{len(inlining.proof.differences)} calls would be answered otherwise. Nothing was written.")
+    for diff in inlining.diffs.values():
+        click.echo(diff, nl=False)
+    for entry in inlining.plan.moved:
+        console.print(Text(f"moved   {entry}   {inlining.proof.by_entry[entry]} calls answered alike"), soft_wrap=True)
+    for entry, reason in inlining.plan.staying.items():
+        console.print(Text(f"stays   {entry}   {reason}"), soft_wrap=True)
+    console.print(Text(f"Proved with {inlining.proof.calls:,} calls: each means the same and goes to the same place."))
+    if folder is not None:
+        _write_new(folder, inlining.texts)
+
+
+def _write_new(folder: Path, texts: Mapping[str, str]) -> None:
+    there = [name for name in texts if (folder / name).exists()]
+    if there:
+        fail(f"{folder} holds {' and '.join(there)} already. Nothing was written.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"The files cannot be written: {error}")
+    click.echo(f"Written: {' and '.join(str(folder / name) for name in texts)}.")
 
 
 @pdp.command(short_help="Forget every remembered decision, on every node.")
