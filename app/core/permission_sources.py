@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 from jsonpath import JSONPath, JSONPathEnvironment
 from jsonpath.exceptions import JSONPathError
 
@@ -28,8 +29,7 @@ _MOST_ITEMS = 100
 _environment = JSONPathEnvironment(strict=True)
 
 
-@dataclass(frozen=True, slots=True)
-class CallValues:
+class CallValues(msgspec.Struct, frozen=True):
     """What a call holds. `params` and `query` are raw; `body` is parsed, None when there is none."""
 
     params: Mapping[str, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -28,22 +28,20 @@ class QuestionPolicy:
     context_facts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """What a call is about. `id` is `*` where no single one is known."""
 
     type: str
     id: str = ANY_ID
-    properties: Mapping[str, object] = field(default_factory=dict)
+    properties: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(msgspec.Struct, frozen=True):
     """An action on a resource: what a call means to the decision point."""
 
     action: str
     resource: Resource
-    action_properties: Mapping[str, object] = field(default_factory=dict)
+    action_properties: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True)

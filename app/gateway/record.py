@@ -38,6 +38,8 @@ class CallRecorder:
             user_id=call.identity.user_id if call.identity else None,
             session=(call.identity.session_reference or None) if call.identity else None,
             client_address=call.client_address,
+            **_tell_decision(call, error),
+            duration_ms=round((self._monotonic() - call.started_at) * 1000, 3),
         )
 
     def end(self, call: Call, status: int) -> None:
@@ -74,3 +76,8 @@ class CallRecorder:
 
 def _get_trace_id(call: Call) -> str:
     return call.traceparent.split("-")[1]
+
+
+def _tell_decision(call: Call, error: BffError) -> dict[str, object]:
+    """What the decision point had to do with a refusal: its answer, remembered or not, and the words for the user."""
+    return {"decision": call.decision, "reason": error.members.get("reason", "")} if call.decision else {}

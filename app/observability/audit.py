@@ -28,7 +28,7 @@ class AuditEvent(StrEnum):
     ACCESS_REFUSED = "access.refused"
     ACCESS_DENIED = "access.denied"
     ACCESS_DECIDED = "access.decided"
-    DECISIONS_FORGOTTEN = "decisions.forgotten"
+    DECISIONS_DROPPED = "decisions.dropped"
     CSRF_REFUSED = "csrf.refused"
     RECORD_REFUSED = "record.refused"
     CLIENT_REGISTERED = "client.registered"
@@ -44,6 +44,7 @@ _REFUSALS = {
     "access_denied": AuditEvent.ACCESS_DENIED,
     "csrf_failed": AuditEvent.CSRF_REFUSED,
     "insufficient_user_authentication": AuditEvent.ACCESS_REFUSED,
+    "pdp_unavailable": AuditEvent.ACCESS_REFUSED,
     "rate_limited": AuditEvent.ACCESS_REFUSED,
     "token_invalid": AuditEvent.ACCESS_REFUSED,
     "unmapped": AuditEvent.ACCESS_REFUSED,

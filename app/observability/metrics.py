@@ -47,7 +47,7 @@ STORE_ERRORS = Metric("bff_store_errors_total", "counter", "Times the session st
 CALLS_IN_PROGRESS = Metric("bff_calls_in_progress", "gauge", "Calls being answered right now.")
 TUNNELS_OPEN = Metric("bff_tunnels_open", "gauge", "WebSockets that are open right now.")
 ENFORCEMENT_OFF = Metric(
-    "bff_enforcement_off", "gauge", "Workers that let calls pass without a decision (pdp.enabled: false)."
+    "bff_enforcement_off_workers", "gauge", "Workers that let calls pass without a decision (pdp.enabled: false)."
 )
 
 ALL_METRICS = (

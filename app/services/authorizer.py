@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from app.core.errors import PdpUnavailableError
 from app.core.permissions import Question, build_decision_key, encode_properties, encode_question
 from app.services.decision_cache import DecisionCache, Scope
@@ -30,8 +32,7 @@ class DecisionPoint(Protocol):
     def evaluate_all(self, questions: Sequence[bytes], request_id: str) -> list[Decision]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """A decision, and whether it was remembered."""
 
     decision: Decision

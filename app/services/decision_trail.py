@@ -38,4 +38,4 @@ def record_decision(
 
 def record_forgetting(by: str, **fields: object) -> None:
     """`by`: admin (the endpoint) or operator (the command)."""
-    audit.record("decisions.forgotten", by=by, **fields)
+    audit.record("decisions.dropped", by=by, **fields)

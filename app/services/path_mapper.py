@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from app.core.errors import AmbiguousPathError, UnmappedError
 from app.core.forward_auth import ForwardAuthMatch, ForwardAuthRule
 from app.core.path_table import PathTable, parse_route_path, share_a_path
@@ -45,8 +47,7 @@ class _Entry:
     methods: _MethodMap
 
 
-@dataclass(frozen=True, slots=True)
-class MappedCall:
+class MappedCall(msgspec.Struct, frozen=True):
     """What a call means, before its query and body have been looked into. `params` are raw."""
 
     mapping: CompiledMapping

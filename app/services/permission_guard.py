@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from app.core.errors import AccessDeniedError, InsufficientUserAuthenticationError
 from app.core.identity import Identity
@@ -17,8 +18,7 @@ from app.services.session_store import build_utc_time
 _NO_FACTS = CallFacts()
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """Who asks, and in which call."""
 
     identity: Identity

@@ -300,3 +300,25 @@ def test_every_fresh_decision_is_in_the_audit_trail_and_a_remembered_one_in_the_
     [decided] = wait_for_lines(logs, log="audit", resource_id="audited")
     assert (decided["event"], decided["user_id"], decided["action"]) == ("access.decided", "alice", "read")
     assert (decided["decision"], decided["route_id"]) == ("allow", "forms")
+
+
+def test_every_refusal_is_in_the_audit_trail_with_who_what_and_why(world: World) -> None:
+    world.pdp.decide, world.pdp.explain = lambda _: False, lambda _: {"reason_user": "No.", "reason_admin": "policy-17"}
+    for _ in range(2):
+        world.call("GET", "/api/forms/refused")
+    world.call("DELETE", "/api/forms/refused")
+    world.pdp.answer = (500, "text/plain", b"")
+    world.put_json("/api/forms/refused", b'{"kind": "of-the-body"}')
+    log = world.gateway.bff.child.log_path
+    refusals = wait_for_lines([log], count=4, log="audit", path="/api/forms/refused")
+    told = [(line["code"], line["method"], line.get("decision"), line.get("reason")) for line in refusals]
+    assert told == [
+        ("access_denied", "GET", "deny", "No."),
+        ("access_denied", "GET", "deny (remembered)", "No."),
+        ("unmapped", "DELETE", None, None),
+        ("pdp_unavailable", "PUT", None, None),
+    ]
+    assert {(line["user_id"], line["route_id"]) for line in refusals} == {("alice", "forms")}
+    assert all(line["duration_ms"] > 0 for line in refusals)
+    text = log.read_text("utf-8")
+    assert not [word for word in ("policy-17", "of-the-body") if word in text]

@@ -150,7 +150,7 @@ def forget_by_command(world: World) -> None:
     done = run_command(world.instances[0], "pdp", "forget")
     assert done.returncode == 0, done.stderr
     assert "on every node" in done.stdout
-    assert json.loads(done.stderr)["event"] == "decisions.forgotten"
+    assert json.loads(done.stderr)["event"] == "decisions.dropped"
 
 
 def forget_by_endpoint(world: World) -> None:
@@ -176,7 +176,7 @@ def test_everything_that_was_decided_is_forgotten_everywhere(world: World, forge
 
 def test_it_is_in_the_audit_trail_who_had_it_forgotten(world: World) -> None:
     forget_by_endpoint(world)
-    told = wait_for_lines([world.instances[-1].child.log_path], event="decisions.forgotten", by="admin")
+    told = wait_for_lines([world.instances[-1].child.log_path], event="decisions.dropped", by="admin")
     assert {line["client_address"] for line in told} == {"127.0.0.1"}
     assert TOKEN not in world.instances[-1].child.read_log()
 

@@ -101,7 +101,7 @@ def test_operators_have_every_decision_forgotten(operator: Operator, captured: C
 
     assert (answer.status_code, answer.data) == (204, b"")
     assert epoch.get() != before
-    [told] = [line for line in captured.of("audit") if line["event"] == "decisions.forgotten"]
+    [told] = [line for line in captured.of("audit") if line["event"] == "decisions.dropped"]
     assert told["by"] == "admin"
 
 

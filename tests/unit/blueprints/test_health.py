@@ -179,8 +179,8 @@ def test_enforcement_that_is_off_is_told_and_counted(tmp_path: Path, captured: C
     app = build_app(tmp_path, sections={"pdp": {"enabled": False}})
     answer = app.test_client().get("/health")
     assert answer.json == {**READY, "parts": {**READY["parts"], "pdp": "off"}}  # type: ignore[dict-item]
-    assert b"bff_enforcement_off 1.0" in app.extensions["bff"].metrics.render()[1]
+    assert b"bff_enforcement_off_workers 1.0" in app.extensions["bff"].metrics.render()[1]
 
 
 def test_enforcement_that_is_on_is_counted_as_such(app: Flask) -> None:
-    assert b"bff_enforcement_off 0.0" in app.extensions["bff"].metrics.render()[1]
+    assert b"bff_enforcement_off_workers 0.0" in app.extensions["bff"].metrics.render()[1]

@@ -198,7 +198,7 @@ def test_what_is_forgotten_is_in_the_audit_file(folder: ConfigFolder, tmp_path: 
     folder.change("logging.audit_sink", str(tmp_path / "audit.log"))
     assert run(folder, "forget").exit_code == 0
     told = json.loads((tmp_path / "audit.log").read_text())
-    assert (told["event"], told["by"]) == ("decisions.forgotten", "operator")
+    assert (told["event"], told["by"]) == ("decisions.dropped", "operator")
 
 
 def test_a_store_that_is_not_there_is_told(folder: ConfigFolder) -> None:

@@ -32,6 +32,7 @@ def test_the_list_of_own_endpoints_is_the_documented_one() -> None:
         "/health/ready": read,
         "/metrics": read,
         "/admin": read,
+        "/admin/pdp/forget": post,
         "/admin/*": read | post | {"DELETE"},
     } == OWN_ENDPOINTS
 

@@ -112,6 +112,7 @@ def test_an_event_that_the_file_refuses_is_still_seen(captured: CapturedLines) -
         ("csrf_failed", "csrf.refused"),
         ("access_denied", "access.denied"),
         ("unmapped", "access.refused"),
+        ("pdp_unavailable", "access.refused"),
         ("rate_limited", "access.refused"),
         ("unsafe_return_to", "access.refused"),
     ],
