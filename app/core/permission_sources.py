@@ -8,13 +8,14 @@ $.a.b[0]         a value of the JSON body (RFC 9535, a query for one place)
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from jsonpath import JSONPath, JSONPathEnvironment
 from jsonpath.exceptions import JSONPathError
+from jsonpath.selectors import IndexSelector, NameSelector
 
 from app.core.errors import BadRequestError
 from app.core.permissions import ANY_ID, Permission, Resource
@@ -60,11 +61,17 @@ class QueryParameter:
     name: str
 
     def find(self, values: CallValues) -> object:
+        query = values.query or ""
+        if ";" in query:
+            raise BadRequestError("The query holds a bare ; which some readers take for &. Write it as %3B.")
         found = []
-        for pair in (values.query or "").split("&"):
-            name, _, value = pair.partition("=")
-            if _decode(name.replace("+", " ")) == self.name:
+        for pair in query.split("&"):
+            raw_name, _, value = pair.partition("=")
+            name = _decode(raw_name.replace("+", " "))
+            if name == self.name:
                 found.append(_decode(value.replace("+", " ")))
+            elif name.casefold() == self.name.casefold():
+                raise BadRequestError(f"The query names {self.name} in another spelling.")
         if len(found) > 1:
             raise BadRequestError(f"The query names {self.name} twice.")
         return found[0] if found else None
@@ -75,10 +82,13 @@ class BodyField:
     """`$.field`."""
 
     query: JSONPath
+    steps: tuple[str | int, ...]
+    """The same as names and indexes."""
 
     def find(self, values: CallValues) -> object:
         if not isinstance(values.body, dict | list):
             return None
+        _check_spelling(values.body, self.steps)
         found = self.query.findall(values.body)
         return check_value(found[0], str(self.query)) if found else None
 
@@ -158,7 +168,28 @@ def _parse_body_field(text: str) -> BodyField:
         raise ValueError(f"no JSONPath (RFC 9535): {str(error).splitlines()[0]}") from error
     if not isinstance(query, JSONPath) or not query.singular_query():
         raise ValueError("a JSONPath here leads to one place: names and indexes only, as in $.a.b[0]")
-    return BodyField(query)
+    selectors = [segment.selectors[0] for segment in query.segments]
+    steps = tuple(
+        each.name if isinstance(each, NameSelector) else each.index
+        for each in selectors
+        if isinstance(each, NameSelector | IndexSelector)
+    )
+    return BodyField(query, steps)
+
+
+def _check_spelling(document: object, steps: Iterable[str | int]) -> None:
+    """Some readers of JSON do not tell capitals from small letters: they would find another value than we, or one where
+    we find none."""
+    for step in steps:
+        if isinstance(document, dict) and isinstance(step, str):
+            folded = step.casefold()
+            if any(name != step and name.casefold() == folded for name in document):
+                raise BadRequestError(f"The body names {step} in another spelling.")
+            document = document.get(step)
+        elif isinstance(document, list) and isinstance(step, int) and -len(document) <= step < len(document):
+            document = document[step]
+        else:
+            return
 
 
 def check_value(value: object, source: str) -> object:

@@ -17,7 +17,17 @@ PURE_MODULES = frozenset(
     {
         *("__future__", "abc", "base64", "binascii", "collections", "collections.abc", "dataclasses", "enum"),
         *("functools", "hashlib", "hmac", "html", "ipaddress", "itertools", "json", "math", "operator", "re"),
-        *("jsonpath", "jsonpath.exceptions", "msgspec", "string", "types", "typing", "unicodedata", "urllib.parse"),
+        *(
+            "jsonpath",
+            "jsonpath.exceptions",
+            "jsonpath.selectors",
+            "msgspec",
+            "string",
+            "types",
+            "typing",
+            "unicodedata",
+            "urllib.parse",
+        ),
     }
 )
 """A module that is not here is not pure until somebody has looked: `urllib.request` is not, nor is `datetime.now`."""
