@@ -24,6 +24,7 @@ from app.services.pdp_credentials import NoCredentials
 from app.services.pdp_endpoints import PdpEndpointsFinder
 from app.settings.schema.pdp_file import PdpEndpoints, PdpFile, PdpRetry
 from demo.cerbos import POLICIES, find_cerbos
+from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.processes import wait_until
 from tests.support.real_pdp import RealPdp, start_cerbos
 
@@ -68,7 +69,14 @@ def decide_all(url: str, questions: Sequence[Question], **more: Any) -> list[boo
     return [each.decision.is_allowed for each in decided]
 
 
-def post(pdp: RealPdp, path: str, body: Any) -> requests.Response:
+@pytest.fixture(scope="module")
+def both(cerbos: RealPdp) -> Iterator[Mapping[str, RealPdp | AuthzenPdp]]:
+    """Cerbos with the demo's policies, and the double, which knows as much of them as is asked for here."""
+    with AuthzenPdp(decide=lambda question: question["action"]["name"] != "publish") as double:
+        yield {"real": cerbos, "double": double}
+
+
+def post(pdp: RealPdp | AuthzenPdp, path: str, body: Any) -> requests.Response:
     return requests.post(pdp.url + path, json=body, timeout=5)
 
 
@@ -198,10 +206,13 @@ ALICE_DELETES: Mapping[str, Any] = {
         ("permit_on_first_permit", [True]),
     ],
 )
-def test_a_batch_may_have_defaults_and_a_semantic(cerbos: RealPdp, semantic: str, decisions: list[bool]) -> None:
+@pytest.mark.parametrize("kind", ["real", "double"])
+def test_a_batch_may_have_defaults_and_a_semantic(
+    both: Mapping[str, RealPdp | AuthzenPdp], kind: str, semantic: str, decisions: list[bool]
+) -> None:
     evaluations = [{}, {"action": {"name": "publish"}}, {"action": {"name": "update"}}]
     body = {**ALICE_DELETES, "evaluations": evaluations, "options": {"evaluations_semantic": semantic}}
-    answer = post(cerbos, EVALUATIONS, body)
+    answer = post(both[kind], EVALUATIONS, body)
     assert [evaluation["decision"] for evaluation in answer.json()["evaluations"]] == decisions
 
 
@@ -220,8 +231,13 @@ def without(name: str) -> dict[str, Any]:
         pytest.param(EVALUATION, without("subject"), id="no-subject"),
         pytest.param(EVALUATION, without("action"), id="no-action"),
         pytest.param(EVALUATION, without("resource"), id="no-resource"),
-        pytest.param(EVALUATIONS, {"evaluations": []}, id="empty-batch"),
-        pytest.param(EVALUATIONS, ALICE_DELETES, id="no-evaluations"),
+        pytest.param(EVALUATION, {**ALICE_DELETES, "context": "x"}, id="context-is-text"),
+        pytest.param(
+            EVALUATION, {**ALICE_DELETES, "resource": {"type": "form", "id": "1", "properties": []}}, id="no-properties"
+        ),
+        pytest.param(EVALUATION, [ALICE_DELETES], id="array"),
+        pytest.param(EVALUATIONS, {"evaluations": {}}, id="no-list"),
+        pytest.param(EVALUATIONS, {"evaluations": []}, id="empty-batch-without-a-question"),
         pytest.param(
             EVALUATIONS,
             {"evaluations": [ALICE_DELETES], "options": {"evaluations_semantic": "guess"}},
@@ -229,8 +245,38 @@ def without(name: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_it_refuses_a_question_that_is_not_exactly_of_the_specification(cerbos: RealPdp, path: str, body: Any) -> None:
-    assert post(cerbos, path, body).status_code == 400
+@pytest.mark.parametrize("kind", ["real", "double"])
+def test_a_question_that_is_not_exactly_of_the_specification_is_refused(
+    both: Mapping[str, RealPdp | AuthzenPdp], kind: str, path: str, body: Any
+) -> None:
+    """By Cerbos, and by the double that stands in for it where faults are tried."""
+    assert post(both[kind], path, body).status_code == 400
+
+
+def test_cerbos_differs_from_the_specification_where_a_batch_is_empty(both: Mapping[str, Any]) -> None:
+    """AuthZEN 1.0 §7.1: without evaluations it is a single question. The BFF never sends such a one."""
+    for body in (ALICE_DELETES, {**ALICE_DELETES, "evaluations": []}):
+        assert post(both["real"], EVALUATIONS, body).status_code == 400
+        assert post(both["double"], EVALUATIONS, body).json() == {"decision": True}
+
+
+def test_what_is_wrong_with_one_of_several_is_said_there_and_is_no_permission(both: Mapping[str, Any]) -> None:
+    """AuthZEN 1.0 §7.2.1; Cerbos refuses the whole batch, which is no permission either."""
+    body = {"evaluations": [ALICE_DELETES, without("action")]}
+    first, second = post(both["double"], EVALUATIONS, body).json()["evaluations"]
+    assert (first["decision"], second["decision"], second["context"]["error"]["status"]) == (True, False, 400)
+    assert post(both["real"], EVALUATIONS, body).status_code == 400
+
+
+def test_the_request_id_comes_back_from_the_double_and_not_from_cerbos(both: Mapping[str, Any]) -> None:
+    """AuthZEN 1.0 §10.1.3. So the BFF asks for no echo."""
+    echoes = {}
+    for kind, pdp in both.items():
+        headers = {"X-Request-ID": "id-7"}
+        answer = requests.post(pdp.url + EVALUATION, json=ALICE_DELETES, headers=headers, timeout=5)
+        assert answer.headers["Content-Type"].startswith("application/json")
+        echoes[kind] = answer.headers.get("X-Request-ID")
+    assert echoes == {"real": None, "double": "id-7"}
 
 
 def test_a_question_it_refuses_is_no_decision(cerbos: RealPdp) -> None:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 Question = dict[str, Any]
+SEMANTICS = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 SUBJECT, RESOURCE, ACTION = {"type", "id", "properties"}, {"type", "id", "properties"}, {"name", "properties"}
 
 
@@ -86,7 +87,10 @@ class AuthzenPdp:
         return [request for request in self.requests if request.path.startswith("/access/")]
 
     def _handle(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        document = json.loads(body) if body else None
+        try:
+            document = json.loads(body) if body else None
+        except ValueError:
+            document = None  # which is no question
         headers = {name.lower(): value for name, value in handler.headers.items()}
         self.requests.append(ReceivedRequest(handler.path, headers, document))
         status, content_type, content = self._answer(handler.path, document)
@@ -108,7 +112,7 @@ class AuthzenPdp:
             if path == "/access/v1/evaluation":
                 return _build_json(200, self._evaluate(document))
             if path == "/access/v1/evaluations" and self.has_batches:
-                return _build_json(200, {"evaluations": self._evaluate_all(document)})
+                return _build_json(200, self._evaluate_several(document))
         except MalformedQuestionError as error:
             return 400, "text/plain", str(error).encode()
         return self.missing_status, "text/plain", b"not here"
@@ -127,23 +131,48 @@ class AuthzenPdp:
         context = self.explain(question)
         return evaluation if context is None else {**evaluation, "context": context}
 
-    def _evaluate_all(self, document: dict[str, Any]) -> list[dict[str, Any]]:
-        """§7.1: what stands at the top is the default of each evaluation. §7.1.2: when to stop."""
+    def _evaluate_several(self, document: Any) -> dict[str, Any]:
+        """§7.1: what stands at the top is the default of each evaluation, and without any it is a single question."""
+        if not isinstance(document, dict) or not isinstance(document.get("evaluations", []), list):
+            raise MalformedQuestionError("evaluations is no list")
         defaults: Question = {
             name: document[name] for name in ("subject", "action", "resource", "context") if name in document
         }
-        semantic = document.get("options", {}).get("evaluations_semantic", "execute_all")
+        semantic = _find_semantic(document.get("options", {}))
+        if not document.get("evaluations"):
+            return self._evaluate(defaults)
         evaluations = []
         for each in document["evaluations"]:
-            evaluations.append(self._evaluate({**defaults, **each}))
+            evaluations.append(self._evaluate_one_of_several(defaults, each))
             is_allowed = evaluations[-1]["decision"]
             if semantic == ("permit_on_first_permit" if is_allowed else "deny_on_first_deny"):
                 break
-        return evaluations
+        return {"evaluations": evaluations}
+
+    def _evaluate_one_of_several(self, defaults: Question, each: Any) -> dict[str, Any]:
+        """§7.2.1: what is wrong with one of them is said in its own context, and is no permission."""
+        try:
+            if not isinstance(each, dict):
+                raise MalformedQuestionError("an evaluation is no object")
+            return self._evaluate({**defaults, **each})
+        except MalformedQuestionError as error:
+            return {"decision": False, "context": {"error": {"status": 400, "message": str(error)}}}
+
+
+def _find_semantic(options: Any) -> str:
+    """§7.1.2.1."""
+    if not isinstance(options, dict):
+        raise MalformedQuestionError("options is no object")
+    semantic = options.get("evaluations_semantic", "execute_all")
+    if semantic not in SEMANTICS:
+        raise MalformedQuestionError(f"evaluations_semantic is none of {SEMANTICS}")
+    return str(semantic)
 
 
 def _check_question(question: Any) -> None:
     """§5: which members there are, and of which type."""
+    if not isinstance(question, dict) or set(question) - {"subject", "action", "resource", "context"}:
+        raise MalformedQuestionError("not an object of subject, action, resource and context")
     _check_entity(question.get("subject"), SUBJECT, {"type", "id"})
     _check_entity(question.get("resource"), RESOURCE, {"type", "id"})
     _check_entity(question.get("action"), ACTION, {"name"})
