@@ -82,12 +82,12 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it(counted: Metrics) -> None:
 
 def test_names_say_what_they_count_and_in_which_unit() -> None:
     for metric in ALL_METRICS:
-        ending = {"counter": "_total", "histogram": "_seconds", "gauge": "_(in_progress|workers)"}[metric.kind]
+        ending = {"counter": "_total", "histogram": "_seconds", "gauge": "_(in_progress|open|workers)"}[metric.kind]
         assert re.fullmatch(rf"bff_[a-z_]+{ending}", metric.name)
 
 
 def test_gauges_are_known_by_name() -> None:
-    assert frozenset({"bff_calls_in_progress", "bff_enforcement_off_workers"}) == metrics.GAUGES
+    assert frozenset({"bff_calls_in_progress", "bff_enforcement_off_workers", "bff_tunnels_open"}) == metrics.GAUGES
 
 
 def test_the_reference_lists_exactly_the_metrics_there_are() -> None:
