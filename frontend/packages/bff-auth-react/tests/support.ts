@@ -70,9 +70,8 @@ export class FakeBff {
     this.calls.push(call);
     const route = this.routes.get(`${call.method} ${new URL(url, location.href).pathname}`);
     if (!route) return refusal(404, 'route_not_found');
-    if (route !== this.routes.get('GET /api/auth/session') && /^(POST|PUT|PATCH|DELETE)$/.test(call.method)) {
-      if (this.user && call.headers.get('X-CSRF-Token') !== this.csrfToken) return refusal(403, 'csrf_failed');
-    }
+    const isUnsafe = /^(POST|PUT|PATCH|DELETE)$/.test(call.method);
+    if (isUnsafe && this.user && call.headers.get('X-CSRF-Token') !== this.csrfToken) return refusal(403, 'csrf_failed');
     const { signal } = init;
     return Promise.race([
       route(call, signal),

@@ -62,6 +62,13 @@ export function isAtBff(address: string): boolean {
   return address.startsWith(`${getRoot()}/`);
 }
 
+/** As `resolveAddress`, for what is never sent elsewhere; throws `bad_request` for another site's address. */
+export function resolveOwnAddress(path: string): string {
+  const address = resolveAddress(path);
+  if (!isAtBff(address)) throw new BffError('bad_request', 'This address is not at the BFF.');
+  return address;
+}
+
 /**
  * Returns where a login or a logout may lead back to, as an absolute address; throws `unsafe_return_to` for one that
  * is not on this page's origin.

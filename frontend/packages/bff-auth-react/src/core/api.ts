@@ -1,10 +1,9 @@
 /** Calls that speak JSON and fail with a `BffError`, whatever goes wrong. */
 
-import { isAtBff, resolveAddress } from './addresses.js';
+import { resolveOwnAddress } from './addresses.js';
 import { readBody } from './answers.js';
 import { fetchWithAuth } from './calls.js';
 import { withDeadline } from './deadline.js';
-import { BffError } from './errors.js';
 import { download, upload } from './transfers.js';
 
 const CALL_SECONDS = 60;
@@ -38,8 +37,7 @@ export const apiClient = {
 async function call<T>(method: string, path: string, body: unknown, options: CallOptions = {}): Promise<T> {
   const headers = new Headers(options.headers);
   if (!headers.has('Accept')) headers.set('Accept', 'application/json');
-  const address = addQuery(path, options.query);
-  if (!isAtBff(resolveAddress(address))) throw new BffError('bad_request', 'This address is not at the BFF.');
+  const address = resolveOwnAddress(addQuery(path, options.query));
   return withDeadline(options.timeoutSeconds ?? CALL_SECONDS, options.signal, async (signal) => {
     const sent = encodeBody(body, headers);
     return readBody<T>(await fetchWithAuth(address, { method, headers, signal, ...(sent !== undefined && { body: sent }) }));

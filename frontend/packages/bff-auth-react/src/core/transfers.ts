@@ -1,6 +1,6 @@
 /** Files, up and down. */
 
-import { resolveAddress } from './addresses.js';
+import { resolveOwnAddress } from './addresses.js';
 import { readBody } from './answers.js';
 import { callWithSession, fetchWithAuth } from './calls.js';
 import { buildAborted, readError, toBffError } from './errors.js';
@@ -24,7 +24,7 @@ export interface DownloadOptions {
 /** Sends a file, or a form with files, and returns the answer as `apiClient.post` does. */
 export async function upload<T = unknown>(path: string, body: Blob | FormData, options: UploadOptions = {}): Promise<T> {
   const method = options.method ?? 'POST';
-  const address = resolveAddress(path);
+  const address = resolveOwnAddress(path);
   return readBody<T>(await callWithSession(method, true, (csrfToken) => send(method, address, body, csrfToken, options)));
 }
 
