@@ -126,7 +126,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
             self._serve(connection, self._head_limits, listener, addr)
         except (StopIteration, NoMoreData, OSError):
             return  # the client has gone, or was told that the connection ends
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - as gunicorn does, which judges it in handle_error
             self.handle_error(connection.request, client, addr, error)
         finally:
             close_socket(client)
