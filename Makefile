@@ -36,12 +36,16 @@ frontend-test: frontend-setup ## Check the browser side alone: types, tests, the
 	cd frontend && npm run --silent check
 
 .PHONY: test-long
-test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load
+test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load, half an hour of steady load, fuzzing
 	$(BIN)/python -m pytest -m long -s
 
 .PHONY: bench
 bench: bench-setup ## Measure the BFF beside other proxies: OPTIONS=--quick for a first look, OPTIONS=--help for more
 	$(BIN)/python -m bench.proxies $(OPTIONS)
+
+.PHONY: flame
+flame: setup ## Draw where a proxied call spends its time (build/bench/flame.svg)
+	$(BIN)/python -m bench.proxies.flame $(OPTIONS)
 
 .PHONY: lint
 lint: python-setup frontend-setup ## Look for faults in style and for unformatted code

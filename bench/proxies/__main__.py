@@ -1,12 +1,13 @@
 """make bench                    all of it, some fifteen minutes
     make bench OPTIONS=--quick    one short round of everything, to see that it runs; its figures mean little
 
-Options: --rounds 5, --seconds 3, --only calls,downloads,… (see PARTS), --contestants nginx,worker-redis,…
+Options: --rounds 5, --seconds 3, --ahead, --only calls,downloads,… (see PARTS), --contestants nginx,worker-redis,…
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -25,8 +26,11 @@ def parse_plan(words: list[str] | None = None) -> tuple[Plan, list[str], list[st
     parser.add_argument("--seconds", type=int, default=3, help="of each round")
     parser.add_argument("--only", default="", help=f"parts, out of {','.join(PARTS)}")
     parser.add_argument("--contestants", default="", help="names, as the tables show them")
+    parser.add_argument("--ahead", action="store_true", help="of all else on a busy machine: real-time, needs root")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where bench.json and bench.svg are written")
     given = parser.parse_args(words)
+    if given.ahead:  # whatever is started from here on inherits it
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     parts = given.only.split(",") if given.only else list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}: choose out of {', '.join(PARTS)}")

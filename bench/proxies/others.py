@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import requests
 
 from bench.proxies.contestant import JSON_PATH, Caller, Contestant, write_callers
-from bench.proxies.machine import Cores
+from bench.proxies.machine import Cores, list_tree
 from tests.support.opwalk import walk
 from tests.support.processes import Child, free_port, is_answering, minimal_environment, start_server
 from tests.support.real_op import RealOp
@@ -48,17 +49,27 @@ class Backend:
   }}""",
             access_log="off",
         )
-        command = cores.pin_other([find_server("nginx"), "-c", str(configuration), "-p", str(directory)])
-        self.child = start_server(
-            "backend",
-            command,
-            log_path=directory / "log",
-            ready=lambda _: is_answering(f"{self.url}/forms/7", status=200),
-        )
+        self._command = cores.pin_other([find_server("nginx"), "-c", str(configuration), "-p", str(directory)])
+        self._log_path = directory / "log"
+        self.start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.child = start_server(
+            "backend",
+            self._command,
+            log_path=self._log_path,
+            ready=lambda _: is_answering(f"{self.url}/forms/7", status=200),
+        )
+
+    def kill(self) -> None:
+        """kill -9, its worker first: that one would serve on without its master."""
+        for pid in reversed(list_tree(self.child.pid)):
+            os.kill(pid, signal.SIGKILL)
+        self.child.kill()
 
 
 def build_nginx_configuration(directory: Path, http: str, *, access_log: str) -> Path:

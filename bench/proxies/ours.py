@@ -63,6 +63,10 @@ class Setup:
     """Empty: the one in gunicorn.conf.py."""
     sessions: int = 200
     more_routes: int = 0
+    backend_urls: tuple[str, ...] = ()
+    """Several that take turns; empty: the one of the run."""
+    reset_seconds: float = 30
+    """How long a backend that failed is left alone."""
 
 
 def build_routes(world: World, setup: Setup) -> dict[str, Any]:
@@ -82,7 +86,11 @@ def build_routes(world: World, setup: Setup) -> dict[str, Any]:
         route.setdefault("max_body_bytes", 2**31)
     token = {"mode": "client_credentials", "audience": CRUD_AUDIENCE, "scope": CRUD_SCOPE}
     services = {
-        "crud_service": {"base_url": world.backend.url, "token": token},
+        "crud_service": {
+            "base_urls": list(setup.backend_urls or [world.backend.url]),
+            "token": token,
+            "circuit_breaker": {"reset_seconds": setup.reset_seconds},
+        },
         "events_service": {
             "base_url": f"http://127.0.0.1:{world.events_port}",
             "token": {"mode": "none"},
@@ -107,7 +115,8 @@ def start_ours(directory: Path, world: World, setup: Setup) -> Contestant:
         store = {"store": "redis", "redis_url": world.redis.url, "redis": {"key_prefix": prefix}}
     more = {"session": store, "tokens": {"data_key_file": str(key_file)}, "limits": {"login_starts": ""}}
     write_configuration(directory / "config", merge(base, more), build_routes(world, setup))
-    pdp = f'connection: {{base_url: "{world.pdp_url}"}}\nsubject_claims: [roles]\n'
+    # Remembered for the whole run: what is measured is a call with a cached decision, not how often one is asked for.
+    pdp = f'connection: {{base_url: "{world.pdp_url}"}}\nsubject_claims: [roles]\ncache: {{ttl_allow: 3600}}\n'
     (directory / "config" / "pdp.yaml").write_text(pdp, encoding="utf-8")
     worker = ["--worker-class", setup.worker_class] if setup.worker_class else []
     child = start_server(

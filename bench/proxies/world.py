@@ -29,7 +29,7 @@ SETUPS = (WORKER_REDIS, WORKER_DIRECTORY, WSGI_REDIS)
 def open_world(directory: Path, cores: Cores) -> Iterator[World]:
     with ExitStack() as parts:
         backend = Backend(directory / "backend", cores)
-        parts.callback(backend.child.stop)
+        parts.callback(lambda: backend.child.stop())  # whichever runs by then
         events_port = free_port()
         events = start_server(
             "events",

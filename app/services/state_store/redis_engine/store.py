@@ -29,7 +29,7 @@ from app.services.state_store.redis_engine.scripts import Script, build_command,
 from app.services.state_store.redis_engine.topology import Topology
 from app.services.state_store.redis_engine.wire import Argument, Reply
 
-ANNOUNCED_KINDS = frozenset({"session", "tokens", "service-token"})
+ANNOUNCED_KINDS = frozenset({"session", "tokens", "service-token", "decisions"})
 """Kinds of records that workers may keep copies of. Changes of others are announced to nobody."""
 
 _KEY = re.compile(r"(?P<kind>[a-z][a-z-]*):(?P<name>[A-Za-z0-9._~:-]{1,256})")

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from app.core.errors import StoreUnavailableError
 from app.core.redis_address import RedisUrlError
+from app.services.decision_epoch import DecisionEpoch
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.state_store.factory import build_state_store
 from app.services.state_store.redis_engine import RedisStateStore
@@ -284,3 +285,19 @@ def test_keys_are_hashed_where_a_lock_is_named_after_a_session(redis_server: Red
     prefix = new_prefix()
     with opened(redis_server.url, key_prefix=prefix) as store, store.lock(KEY, 0):
         assert list_keys(redis_server, prefix) == [f"{prefix}lock:{{{hashlib.sha256(KEY.encode()).hexdigest()}}}"]
+
+
+def test_the_epoch_of_decisions_is_not_read_with_every_call(redis_server: RedisServer) -> None:
+    """It is asked for in each call with a decision, so a worker has to be able to keep a copy of it."""
+    with opened(redis_server.url) as store:
+        epoch = DecisionEpoch(store, local_cache_seconds=60, clock=lambda: NOON)
+        first = epoch.get()
+        before = count_reads(redis_server)
+        assert {epoch.get() for _ in range(10)} == {first}
+        assert count_reads(redis_server) == before
+        epoch.advance()
+        assert epoch.get() != first
+
+
+def count_reads(server: RedisServer) -> int:
+    return int(server.read_section("commandstats")["cmdstat_get"]["calls"])
