@@ -13,6 +13,8 @@ PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := demo/idp/node_modules/.ready demo/pdp/node_modules/.ready
 FRONTEND_READY := frontend/node_modules/.ready
+DEMO_READY := build/.demo-application
+DEMO_SOURCES := $(shell find frontend/apps frontend/packages \( -name node_modules -o -name dist -o -name tests \) -prune -o -type f -print 2>/dev/null)
 
 .PHONY: help
 help: ## Show this list
@@ -21,11 +23,15 @@ help: ## Show this list
 # --- what people use ---
 
 .PHONY: setup
-setup: python-setup node-setup frontend-setup browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
+setup: python-setup node-setup demo-application browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
 
 .PHONY: demo
-demo: python-setup node-setup ## Start the whole product on this machine and print where to look; Ctrl-C ends it
+demo: python-setup node-setup demo-application ## Start the whole product on this machine and print where to look; Ctrl-C ends it
 	@$(BIN)/python -m demo.run
+
+.PHONY: demo-traefik
+demo-traefik: python-setup node-setup demo-application redis-setup ## The same behind Traefik: two BFFs, Redis, a second protected host
+	@$(BIN)/python -m demo.behind_traefik
 
 .PHONY: test
 test: setup frontend-test ## Run the whole suite, real servers and a real browser included
@@ -100,6 +106,13 @@ $(FRONTEND_READY): frontend/package.json frontend/package-lock.json $(wildcard f
 	@tools/ensure-programs node npm
 	cd frontend && npm ci --no-audit --no-fund && npm run --silent build
 	@touch $@
+
+.PHONY: demo-application
+demo-application: $(DEMO_READY)
+
+$(DEMO_READY): $(FRONTEND_READY) $(DEMO_SOURCES)
+	cd frontend && npm run --silent build --workspace bff-demo -- --logLevel warn
+	@mkdir -p $(@D) && touch $@
 
 .PHONY: browser-setup
 browser-setup:

@@ -1,8 +1,7 @@
-"""A small backend for the demo and the live tests: forms in memory, a live feed, an upload, a download, and a page.
+"""A small backend for the demo and the live tests: forms in memory, a live feed, an upload and a download.
 
 It stands behind the BFF, so it knows nothing of cookies, logins or tokens: it takes the caller's identity from the
-headers that the BFF sets, and tells at `/whoami` which of them it got. One process keeps all forms, in memory. The page
-lies under `/page`, apart from the API, so that a route which is open to everybody cannot reach the forms.
+headers that the BFF sets, and tells at `/whoami` which of them it got. One process keeps all forms, in memory.
 """
 
 from __future__ import annotations
@@ -17,23 +16,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flask import Flask, Response, request, send_from_directory
+from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
-PAGE_DIRECTORY = Path(__file__).parent / "page"
 CHUNK_BYTES = 1024 * 1024
 MOST_FORMS = 1000
 MOST_DOWNLOAD_BYTES = 4 * 1024**3
 HEARTBEAT_SECONDS = 15
-# Scripts, styles and calls from our own origin only: nothing that is injected into the page could run or leave.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 IDENTITY_HEADERS = (
     "X-User-ID",
     "X-Original-User",
@@ -207,14 +199,6 @@ def create_app() -> Flask:
     @app.get("/health")
     def health() -> dict[str, str]:
         return {"status": "ok"}
-
-    @app.get("/page", defaults={"name": "index.html"}, strict_slashes=False)
-    @app.get("/page/<name>")
-    def page(name: str) -> Response:
-        answer = send_from_directory(PAGE_DIRECTORY, name, max_age=0)
-        answer.headers["Content-Security-Policy"] = PAGE_POLICY
-        answer.headers["Referrer-Policy"] = "same-origin"
-        return answer
 
     return app
 

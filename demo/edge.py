@@ -36,6 +36,9 @@ class Edge:
     tools_url: str
     app_host: str = "localhost"
     tools_host: str = "tools.localhost"
+    more_bff_urls: Sequence[str] = ()
+    """Further BFFs that take turns with the first."""
+    more_spa_urls: Sequence[str] = ()
     more_bff_paths: Sequence[str] = ()
     """Prefixes of routes that lie outside /api, each with its slash at the end."""
     calls_per_second: int | None = None
@@ -93,6 +96,8 @@ def build_dynamic(shipped: dict[str, Any], edge: Edge) -> dict[str, Any]:
         bff["rule"] = bff["rule"].replace("PathPrefix(`/api/`)", f"PathPrefix(`/api/`) || PathPrefix(`{prefix}`)")
     for name, url in (("bff", edge.bff_url), ("spa", edge.spa_url), ("tools", edge.tools_url)):
         http["services"][name]["loadBalancer"]["servers"] = [{"url": url}]
+    for name, urls in (("bff", edge.more_bff_urls), ("spa", edge.more_spa_urls)):
+        http["services"][name]["loadBalancer"]["servers"] += [{"url": url} for url in urls]
     http["middlewares"]["logged-in"]["forwardAuth"]["address"] = f"{edge.bff_url}/auth/verify"
     if edge.calls_per_second is not None:
         limit = {"average": edge.calls_per_second, "burst": edge.calls_per_second}

@@ -1,5 +1,5 @@
-"""Starts the whole product on this machine: an OpenID Provider, a policy decision point, a backend with a page, and the
-BFF in front of them.
+"""Starts the whole product on this machine: an OpenID Provider, a policy decision point, a backend, and the BFF in
+front of them, which serves the built application of `frontend/apps/demo` too.
 
 `make demo` runs this. It stops everything again on Ctrl-C, on SIGTERM, and when a part fails to start or ends.
 Ports are taken from DEMO_PORT, DEMO_IDP_PORT, DEMO_PDP_PORT, DEMO_BACKEND_PORT and DEMO_INTERNAL_PORT; logs go to
@@ -17,16 +17,17 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 from demo.cerbos import build_cerbos_command, build_cerbos_environment, find_cerbos
 from demo.processes import Child, ChildFailedError, start_child
 
 PROJECT = Path(__file__).parents[1]
+FRONTEND = PROJECT / "frontend" / "apps" / "demo" / "dist"
 LOGS = Path(os.environ.get("DEMO_LOGS") or PROJECT / "var" / "demo")
 WATCH_SECONDS = 0.2
 EDITORS = ("alice", "carol")
@@ -52,16 +53,29 @@ _VARIABLES |= {"backend": ("DEMO_BACKEND_PORT", 9500), "internal": ("DEMO_INTERN
 
 
 def main() -> int:
+    return run_until_stopped(start)
+
+
+@contextmanager
+def start() -> Iterator[list[Child]]:
+    """Everything started and answering; stopped at the end."""
+    ports = choose_ports()
+    require_node()
+    require_cerbos()
+    require_frontend()
+    with ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bff-demo-")))
+        children = start_everything(ports, state, stack)
+        print_welcome(ports)
+        yield children
+
+
+def run_until_stopped(start_parts: Callable[[], AbstractContextManager[list[Child]]]) -> int:
+    """Runs the parts until a signal comes, or until one of them fails to start or ends; returns the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
-        ports = choose_ports()
-        require_node()
-        require_cerbos()
-        with ExitStack() as stack:
-            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bff-demo-")))
-            children = start_everything(ports, state, stack)
-            print_welcome(ports)
+        with start_parts() as children:
             watch(children)
     except (DemoCannotStartError, ChildFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
@@ -82,18 +96,26 @@ def choose_ports() -> Ports:
     """The five ports, all free; every taken one is named at once."""
     chosen, faults = {}, []
     for name, (variable, default) in _VARIABLES.items():
-        raw = os.environ.get(variable) or str(default)
-        if not raw.isdigit() or not 0 < int(raw) < 65536:
-            faults.append(f"{variable} is {raw!r}; it has to be a port number.")
-            continue
-        chosen[name] = int(raw)
-        if not is_free(chosen[name]):
-            faults.append(f"Port {raw} is taken. Choose another one: make demo {variable}={suggest_port(int(raw))}")
+        try:
+            chosen[name] = choose_port(variable, default)
+        except DemoCannotStartError as fault:
+            faults.append(str(fault))
     if not faults and len(set(chosen.values())) < len(chosen):
         faults.append(f"Each part needs a port of its own, but the ports are {sorted(chosen.values())}.")
     if faults:
         raise DemoCannotStartError("\n".join(faults))
     return Ports(**chosen)
+
+
+def choose_port(variable: str, default: int) -> int:
+    """The port that an environment variable names, if it is free."""
+    raw = os.environ.get(variable) or str(default)
+    if not raw.isdigit() or not 0 < int(raw) < 65536:
+        raise DemoCannotStartError(f"{variable} is {raw!r}; it has to be a port number.")
+    if not is_free(int(raw)):
+        another = f"Choose another one: make demo {variable}={suggest_port(int(raw))}"
+        raise DemoCannotStartError(f"Port {raw} is taken. {another}")
+    return int(raw)
 
 
 def suggest_port(taken: int) -> int:
@@ -134,6 +156,13 @@ def require_cerbos() -> Path:
             "on another machine install the program `cerbos` from https://cerbos.dev so that it is on the PATH."
         )
     return cerbos
+
+
+def require_frontend() -> Path:
+    """The built application; without it a sentence says what to do."""
+    if not (FRONTEND / "index.html").is_file():
+        raise DemoCannotStartError("The demo's application is not built: run `make setup`.")
+    return FRONTEND
 
 
 def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]:
@@ -202,7 +231,14 @@ def build_backend_command(port: int) -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", "demo/crud_service_gunicorn.py", "--bind", f"127.0.0.1:{port}"]
 
 
-def start_bff(ports: Ports, state: Path, initial_access_token: str) -> Child:
+def start_bff(
+    ports: Ports,
+    state: Path,
+    initial_access_token: str,
+    *,
+    name: str = "bff",
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> Child:
     environment = {
         **os.environ,
         "BFF_BIND": f"127.0.0.1:{ports.bff}",
@@ -215,11 +251,13 @@ def start_bff(ports: Ports, state: Path, initial_access_token: str) -> Child:
         "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
         "DCR_IAT": initial_access_token,
         "DEMO_STATE": str(state),
+        "DEMO_FRONTEND": str(FRONTEND),
+        **changes,
     }
     return start_child(
         "BFF",
         [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
-        log_path=fresh_log("bff"),
+        log_path=fresh_log(name),
         environment=environment,
         directory=PROJECT,
     )

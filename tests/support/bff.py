@@ -29,6 +29,8 @@ from tests.support.real_op import OpClient, RealOp, start_op
 
 PROJECT = Path(__file__).parents[2]
 WORKERS = 3
+PAGE = PROJECT / "tests" / "browser" / "page"
+"""A page without a framework or an SDK, which shows what it gets: served on the BFF's own host."""
 
 
 @dataclass(slots=True)
@@ -153,6 +155,7 @@ def build_settings(port: int, internal_port: int, *, issuer: str, client: OpClie
         },
         "session": {"store": "filesystem", "directory": str(directory / "state")},
         "keys": {"directory": str(directory / "keys")},
+        "frontends": [{"host": "localhost", "directory": str(PAGE)}],
     }
 
 
