@@ -83,12 +83,19 @@ _UNREPEATED = (
 class HeaderView:
     """Looks up header lines by name, whatever their case. Built once per request."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_values", "has_repeated")
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
         values: dict[str, list[str]] = {}
+        self.has_repeated = False
+        """Whether any name came more than once."""
         for name, value in lines:
-            values.setdefault(name.lower(), []).append(value)
+            lowered = name.lower()
+            if lowered in values:
+                values[lowered].append(value)
+                self.has_repeated = True
+            else:
+                values[lowered] = [value]
         self._values = values
 
     def get(self, name: str) -> str | None:
@@ -108,6 +115,8 @@ def normalise_header_name(name: str) -> str:
 
 def check_unrepeated_headers(headers: HeaderView) -> None:
     """Raises `BadRequestError` when a line that must stand alone came twice: picking one would be guessing."""
+    if not headers.has_repeated:
+        return
     for name in _UNREPEATED:
         if len(headers.get_all(name)) > 1:
             raise BadRequestError(f"The request has more than one {name} line.")

@@ -44,6 +44,14 @@ class Wire:
         received, self._received = self._received, b""
         return received
 
+    def set_timeout(self, seconds: float) -> None:
+        self._socket.settimeout(seconds)
+
+    def wait_for(self, content: bytes) -> None:
+        """Reads on until `content` has come; all of it stays to be read."""
+        while content not in self._received:
+            self._receive()
+
     def stop_sending(self) -> None:
         """Half-closes: nothing more comes, and the answer is still to be read."""
         self._socket.shutdown(socket.SHUT_WR)
