@@ -20,6 +20,9 @@ DEMO_SOURCES := $(shell find frontend/apps frontend/packages \( -name node_modul
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Much of a test's time is waiting for servers, so two processes are worth having on one core too.
+TEST_PROCESSES ?= 2
+
 # --- what people use ---
 
 .PHONY: setup
@@ -35,7 +38,7 @@ demo-traefik: python-setup node-setup demo-application redis-setup ## The same b
 
 .PHONY: test
 test: setup frontend-test ## Run the whole suite, real servers and a real browser included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: frontend-test
 frontend-test: frontend-setup ## Check the browser side alone: types, tests, the build, the SDK's size

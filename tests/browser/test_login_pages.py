@@ -40,6 +40,7 @@ def test_a_page_goes_on_after_a_login_in_another_tab(site: Site, context: Browse
     expect(first.locator("#forms")).to_contain_text("Written in the first tab")
     expect(first.locator("#error")).to_be_hidden()
     first.get_by_role("button", name="Delete Written in the first tab").click()
+    expect(first.locator("#forms")).not_to_contain_text("Written in the first tab")
 
     second.goto(f"{site.origin}/auth/login?return_to=/")
     expect(second.locator("#user")).to_have_text("Alice")

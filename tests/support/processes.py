@@ -21,8 +21,11 @@ __all__ = ["Child", "ChildFailedError", "free_port", "is_answering", "minimal_en
 __all__ += ["wait_until"]
 
 # Below the kernel's range for outgoing connections (32768 and up), so that no connection of another test takes a port
-# between its choice here and the moment the server listens on it; the server can also be started again on it.
-_PORTS = range(15000, 32000)
+# between its choice here and the moment the server listens on it; the server can also be started again on it. Processes
+# that share the work (pytest-xdist) choose from different ports.
+_SHARERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SHARER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(15000 + _SHARER, 32000, _SHARERS)
 _chosen: set[int] = set()
 
 
