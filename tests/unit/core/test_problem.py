@@ -49,8 +49,9 @@ def make_errors() -> list[BffError]:
         errors.RateLimitedError(retry_after_seconds=7),
         errors.CircuitOpenError(retry_after_seconds=30),
     ]
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BffError)}
-    return special + [kind() for kind in kinds - {BffError} - {type(error) for error in special}]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BffError)]
+    left_out = {BffError, *map(type, special)}
+    return special + [kind() for kind in kinds if kind not in left_out]
 
 
 def build(error: BffError, login_url: str | None = None) -> tuple[int, dict[str, str], dict[str, object]]:
