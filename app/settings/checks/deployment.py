@@ -76,7 +76,7 @@ def warn_of_deployment(draft: Draft) -> Iterator[str]:
     if settings.server.is_https and not settings.server.trusted_proxies:
         yield (
             "server.trusted_proxies is empty: the edge that ends TLS is not believed about the client's address, so "
-            "all callers count as one for limits.login_starts and in the logs"
+            "all callers count as one for limits and in the logs"
         )
     if settings.environment == "production":
         for origin in settings.cors.allow_origins:
