@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import re
 import statistics
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -69,23 +69,17 @@ def test_nothing_fails_or_grows_while_backends_come_and_go(tmp_path: Path) -> No
 
 
 def soak_one_period(bff: Contestant, steady: Workload, backend: Backend, cores: Cores) -> tuple[Round, int, int]:
-    """Load for one period, with `backend` dead for its middle third; returns the memory and sockets after it, too."""
-    is_over = threading.Event()
+    """Load for one period, with `backend` dead for its middle third; returns the memory and sockets after it, too.
 
-    def kill_and_start_again() -> None:
-        if is_over.wait(PERIOD_SECONDS / 3):
-            return
+    The load is what runs in a thread: a backend that a thread has started ends with that thread.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(run_round, bff, steady, PERIOD_SECONDS, cores)
+        wait([load], PERIOD_SECONDS / 3)
         backend.kill()
-        is_over.wait(PERIOD_SECONDS / 3)
+        wait([load], PERIOD_SECONDS / 3)
         backend.start()
-
-    killer = threading.Thread(target=kill_and_start_again)
-    killer.start()
-    try:
-        one = run_round(bff, steady, PERIOD_SECONDS, cores)
-    finally:
-        is_over.set()
-        killer.join()
+        one = load.result()
     memory, sockets = read_memory_bytes(bff.pids), count_sockets(bff.pids)
     print(
         f"{one.calls_per_second:.0f} calls/s, p99 {one.p99 / 1000:.1f} ms, {one.broken + one.refused} failed, "
