@@ -39,13 +39,15 @@ class ClientWatch:
     def _run(self) -> None:
         while not self._is_over.is_set():
             try:
-                readable, _, _ = select.select([self._socket], [], [], STEP_SECONDS)
+                poller = select.poll()  # select() refuses descriptors from 1024 on: some five hundred calls
+                poller.register(self._socket, select.POLLIN)
+                readable = bool(poller.poll(STEP_SECONDS * 1000))
                 if readable and self._is_over.is_set():
                     return
                 if readable and self._socket.recv(1, socket.MSG_PEEK):
                     return
             except (OSError, ValueError):  # reset by the client, or closed by the server since
-                readable = [self._socket]
+                readable = True
             if readable and not self._is_over.is_set():
                 self._on_gone()
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 import threading
@@ -55,3 +56,11 @@ def test_after_the_answer_nobody_is_told(pair: Pair) -> None:
     watched.stop()
     pair[0].close()
     assert not gone.wait(2 * STEP_SECONDS)
+
+
+def test_a_client_with_a_descriptor_beyond_what_select_takes_is_left_alone_until_it_goes(pair: Pair) -> None:
+    with socket.socket(fileno=fcntl.fcntl(pair[1].fileno(), fcntl.F_DUPFD, 1024)) as high:
+        _, gone = watch(high)
+        assert not gone.wait(0.2)
+        pair[0].close()
+        assert gone.wait(10)
