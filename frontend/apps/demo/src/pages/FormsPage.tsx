@@ -22,7 +22,7 @@ export function FormsPage() {
       <div className="heading">
         <h1>Forms</h1>
         <PermissionGate action="create" resource="form" fallback={<p className="small">You may read forms.</p>}>
-          <Link className="en-button" to="/forms/new">
+          <Link className="en-button en-button--primary" to="/forms/new">
             New form
           </Link>
         </PermissionGate>
