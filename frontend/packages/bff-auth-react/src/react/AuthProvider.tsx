@@ -7,7 +7,7 @@ import type { SessionState } from '../core/session.js';
 import { watchSession } from '../core/watch.js';
 
 export interface AuthProviderProps {
-  /** `/api` on the same origin, else the BFF's address: `import.meta.env.VITE_BFF_BASE_URL`. */
+  /** `/api` on the same origin, else the BFF's address: `import.meta.env.VITE_BFF_BASE_URL`. Not given: as `setBaseUrl` said. */
   baseUrl?: string | undefined;
   /** How often the BFF is asked whether the session still lives; 60 if not given, 0: only near its end. */
   pollSeconds?: number;
@@ -31,14 +31,14 @@ export function AuthProvider({
   children,
 }: AuthProviderProps): ReactNode {
   // Before the first effect of any child may make a call.
-  useState(() => setBaseUrl(baseUrl));
+  useState(() => baseUrl === undefined || setBaseUrl(baseUrl));
   const latestOnExpiring = useRef(onExpiring);
   useEffect(() => {
     latestOnExpiring.current = onExpiring;
     setAutomaticLogin(automaticLogin);
   });
   useEffect(() => {
-    setBaseUrl(baseUrl);
+    if (baseUrl !== undefined) setBaseUrl(baseUrl);
     return watchSession({
       pollSeconds,
       expiringSeconds,

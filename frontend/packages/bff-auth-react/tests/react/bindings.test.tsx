@@ -91,6 +91,13 @@ describe('AuthProvider', () => {
     expect(new Set(bff.calls.map(({ url }) => new URL(url).origin))).toEqual(new Set(['http://localhost:8000']));
   });
 
+  it('that names no BFF leaves the one that was named', async () => {
+    sdk.setBaseUrl('http://localhost:8000/api');
+    show(<Name />);
+    await screen.findByText('Alice');
+    expect(bff.calls.map(({ url }) => new URL(url).origin)).toEqual(['http://localhost:8000']);
+  });
+
   it('may be there twice, and asks the BFF as often as one', async () => {
     show(<sdk.AuthProvider><Name /></sdk.AuthProvider>);
     await screen.findByText('Alice');
@@ -186,6 +193,19 @@ describe('permissions', () => {
     };
     show(<Asker />);
     expect(await screen.findByText('true false')).toBeTruthy();
+  });
+
+  it('of the question before are never shown for another one', async () => {
+    const gate = (action: string) => (
+      <sdk.AuthProvider>
+        <sdk.PermissionGate action={action} resource="form" loading="loading" fallback="no">yes</sdk.PermissionGate>
+      </sdk.AuthProvider>
+    );
+    const { rerender } = render(gate('update'));
+    expect(await screen.findByText('yes')).toBeTruthy();
+    rerender(gate('delete'));
+    expect(document.body.textContent).toBe('loading');
+    expect(await screen.findByText('no')).toBeTruthy();
   });
 
   it('of a component that has gone hurt nobody', async () => {
