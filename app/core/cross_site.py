@@ -15,7 +15,8 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from app.core.errors import CsrfFailedError
 from app.core.headers import HeaderView
@@ -31,8 +32,7 @@ _LONGEST_ACCEPT = 2048
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
-@dataclass(frozen=True, slots=True)
-class FetchMetadata:
+class FetchMetadata(msgspec.Struct, frozen=True, gc=False):
     """What a browser says about where a request comes from; no script can set these headers."""
 
     origin: str | None

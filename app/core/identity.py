@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """A user whose session (or bearer token) was found good.
 
     `user_id` is the ID token's `sub` (or the claim named by `oidc.user_id_claim`); `subject` is always `sub`.

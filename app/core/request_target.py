@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from app.core.errors import AmbiguousPathError, BadRequestError
 from app.core.own_endpoints import is_own_path
@@ -38,8 +39,7 @@ _PARAMETERS = re.compile(r";[^/]*")
 _QUERY_OR_FRAGMENT = re.compile(r"[?#].*")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTarget:
+class RequestTarget(msgspec.Struct, frozen=True, gc=False):
     """A request target in origin form (RFC 9112 §3.2.1), split at the first `?`, otherwise as it came."""
 
     path: str

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from app.core.own_endpoints import is_own_path
 from app.core.path_table import PathTable, RoutePath, find_ties, parse_route_path
 
@@ -86,8 +88,7 @@ class Route:
     allow_anonymous_service_token: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RouteMatch:
+class RouteMatch(msgspec.Struct, frozen=True, gc=False):
     """A route and what its wildcard and named segments caught, raw (still percent-encoded)."""
 
     route: Route

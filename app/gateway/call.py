@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from app.core.cross_site import FetchMetadata
 from app.core.headers import HeaderView
@@ -15,8 +15,7 @@ from app.gateway.messages import ProxyRequest
 from app.services.session_store import SessionRecord
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One call on its way through the pipeline."""
 
     request: ProxyRequest
@@ -40,7 +39,7 @@ class Call:
     handshake: Handshake | None = None
     """Of a call that asks for a WebSocket."""
     identity: Identity | None = None
-    presented_token: str | None = field(default=None, repr=False)
+    presented_token: str | None = None
     """The caller's own access token, on a bearer route."""
     decision: str = ""
     """What the decision point said, or had said before: allow, deny; empty where it was not asked."""
@@ -51,6 +50,10 @@ class Call:
     has_client_gone: bool = False
     is_cut_off: bool = False
     """The answer ended before its end: the client went away or the backend broke off."""
+
+    def __repr__(self) -> str:
+        """Cookies and tokens are among what it holds."""
+        return f"<Call {self.request_id}>"
 
     @property
     def client_address(self) -> str:

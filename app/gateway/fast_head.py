@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from gunicorn_h1c import IncompleteError, ParseError, parse_request
 
 from app.gateway.messages import HeaderLines
@@ -46,8 +47,7 @@ class HeadLimits:
     field_bytes: int
 
 
-@dataclass(slots=True)
-class PlainHead:
+class PlainHead(msgspec.Struct, gc=False):
     """The head of an HTTP/1.1 request that has no body. Names are spelled as they came."""
 
     method: str

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from app.core.request_target import RequestTarget
 from app.core.routes import RouteMatch
 
 HeaderLines = list[tuple[str, str]]
 """Header lines in the order received; names as they came, values decoded as latin-1."""
+
+
+def do_nothing() -> None:
+    """Stands where nothing is to be done."""
 
 
 class RequestBody(Protocol):
@@ -31,16 +36,14 @@ class RequestBody(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What a door already knows of a call that the route table claims (`Pipeline.claim`)."""
 
     target: RequestTarget
     match: RouteMatch
 
 
-@dataclass(slots=True)
-class ProxyRequest:
+class ProxyRequest(msgspec.Struct):
     """One call as a door received it. `raw_target` holds the wire text of the request line, latin-1 decoded."""
 
     method: str
@@ -57,15 +60,14 @@ class ProxyRequest:
     """Whether the door can hand over the client's socket, and the client speaks a version that can switch."""
 
 
-@dataclass(slots=True)
-class ProxyResponse:
+class ProxyResponse(msgspec.Struct):
     """One answer. The door writes `headers` and iterates `body`, then calls `close` exactly once, whatever happened."""
 
     status: int
     reason: str
     headers: HeaderLines
     body: Iterable[bytes] = ()
-    close: Callable[[], None] = field(default=lambda: None)
+    close: Callable[[], None] = do_nothing
     break_off: Callable[[], None] | None = None
     """For an answer that may be silent for long: ends it at once, from any thread, when the client has gone."""
     has_piece_at_hand: bool = False
@@ -75,5 +77,5 @@ class ProxyResponse:
     tunnel: Callable[[socket.socket, bytes], None] | None = None
     """Of a 101: called by the door, instead of a body, once the head is written, with the client's socket and what came
     behind the request's head. Returns when both are of no more use; the connection then ends."""
-    cut_client: Callable[[], None] = field(default=lambda: None)
+    cut_client: Callable[[], None] = do_nothing
     """Set by the door: ends the client's connection at once, from any thread, while the answer is being written."""

@@ -53,7 +53,7 @@ from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
 from app.gateway.collaborators import Bearers, Limits, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
-from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody
+from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody, do_nothing
 from app.gateway.policy import GatewayPolicy
 from app.gateway.websocket import Tunnel, Tunnels
 from app.observability import logs
@@ -339,7 +339,7 @@ class Pipeline:
 
         def close() -> None:
             stop_watch()
-            response.cut_client = _nothing  # what comes next on that connection is another call
+            response.cut_client = do_nothing  # what comes next on that connection is another call
             upstream.close()
             self._recorder.end(call, upstream.status)
 
@@ -363,7 +363,7 @@ class Pipeline:
             has_piece_at_hand=upstream.has_piece_at_hand,
             is_whole_at_hand=upstream.is_whole_at_hand,
         )
-        stop_watch = _nothing
+        stop_watch = do_nothing
         if call.session_key is not None and not upstream.is_whole_at_hand:
             stop_watch = self._watch.begin(call.session_key, end_with_session)
         return response
@@ -372,7 +372,7 @@ class Pipeline:
         """The handshake stands: from here on the two ends speak with each other."""
         backend, at_hand = upstream.take_tunnel()
         tunnel = Tunnel(backend, at_hand, call, stall_seconds=self._policy.stall_seconds, monotonic=self._monotonic)
-        stop_watch = _nothing
+        stop_watch = do_nothing
         if call.session_key is not None:
             stop_watch = self._watch.begin(call.session_key, tunnel.end_with_session)
         self._tunnels.add(tunnel)
@@ -434,10 +434,6 @@ def _refuse_own_path(path: str) -> BffError:
     """Our own endpoints win over every wildcard, also with a method or below a path that they do not serve."""
     methods = OWN_ENDPOINTS.get(path)
     return MethodNotAllowedError(sorted(methods)) if methods else RouteNotFoundError()
-
-
-def _nothing() -> None:
-    """Stands where nothing is to be done."""
 
 
 def _make_request_id() -> str:

@@ -9,7 +9,8 @@ then on, the caller's next try is likely to pass.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from app.core.dpop import has_nonce_challenge
 from app.core.errors import ServiceTokenUnavailableError

@@ -6,8 +6,9 @@ The gateway builds an `UpstreamRequest` and hands it to `UpstreamClient.open`. B
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 
 class RequestBody(Protocol):
@@ -21,8 +22,7 @@ class RequestBody(Protocol):
         """Returns 1 to `max_bytes` bytes as soon as some are there, b"" at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request to a backend.
 
     `target` is path and query exactly as they go on the request line, latin-1 decoded. `headers` is complete but for
@@ -31,16 +31,19 @@ class UpstreamRequest:
     """
 
     method: str
-    target: str = field(repr=False)
-    headers: list[tuple[str, str]] = field(repr=False)
-    body: RequestBody | None = field(default=None, repr=False)
-    build_url_headers: Callable[[str], list[tuple[str, str]]] | None = field(default=None, repr=False)
+    target: str
+    headers: list[tuple[str, str]]
+    body: RequestBody | None = None
+    build_url_headers: Callable[[str], list[tuple[str, str]]] | None = None
     """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
     seen once is of no more use (RFC 9449 §11.1)."""
     asks_for_websocket: bool = False
     """Asks the backend to switch to the WebSocket protocol, so that 101 is a final answer (RFC 9110 §15.2.2)."""
     streaming: bool = False
     """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
+
+    def __repr__(self) -> str:
+        return f"<UpstreamRequest {self.method}>"
 
 
 class UpstreamBrokenOffError(Exception):
