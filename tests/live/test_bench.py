@@ -11,7 +11,7 @@ from bench.proxies.contestant import Caller, Contestant, write_callers
 from bench.proxies.load import Workload, run_round
 from bench.proxies.machine import Cores
 from bench.proxies.parts import PARTS, Plan
-from bench.proxies.report import build_chart, describe_machine, show, write
+from bench.proxies.report import build_chart, console, describe_machine, show, write
 from bench.proxies.world import open_contestants, open_world
 
 pytestmark = pytest.mark.live
@@ -21,7 +21,10 @@ CHOSEN = ("nginx", "worker-redis")
 
 
 @pytest.mark.timeout(180)
-def test_each_contestant_is_called_and_each_call_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_contestant_is_called_and_each_call_succeeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 150)  # whatever terminal the tests run in
     cores = Cores.choose()
     found: dict[str, object] = {"machine": describe_machine(cores)}
     with open_world(tmp_path, cores) as world, open_contestants(tmp_path, world, CHOSEN) as contestants:

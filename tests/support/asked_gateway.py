@@ -78,6 +78,7 @@ def asked_gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             client=BASIC_CLIENT,
             backend_url=backend.url,
             workers=1,
+            settings={"frontends": []},  # what no route claims is refused
             routes={
                 "services": {"recorder": {"base_url": backend.url, "token": {"mode": "none"}}},
                 "routes": [build_route(route) for route in ASKED_ROUTES],
