@@ -7,7 +7,6 @@ before step 9. The path that was matched is the path that is sent, byte for byte
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -51,6 +50,7 @@ from app.core.upstream_target import build_forwarded_prefix, build_upstream_targ
 from app.core.websocket import Handshake, check_switch, find_handshake
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
+from app.gateway.call_ids import make_request_id, make_traceparent
 from app.gateway.collaborators import Bearers, Limits, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody, do_nothing
@@ -144,8 +144,8 @@ class Pipeline:
             headers=headers,
             metadata=metadata,
             is_preflight=is_preflight(request.method, metadata.origin, headers.get("access-control-request-method")),
-            request_id=choose_correlation_id(headers.get("x-correlation-id"), _make_request_id),
-            traceparent=choose_traceparent(headers.get("traceparent"), _make_traceparent),
+            request_id=choose_correlation_id(headers.get("x-correlation-id"), make_request_id),
+            traceparent=choose_traceparent(headers.get("traceparent"), make_traceparent),
             forwarded_for=build_forwarded_for(
                 request.peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
             ),
@@ -337,11 +337,30 @@ class Pipeline:
         if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return self._switch(call, headers, upstream)
 
+        response = ProxyResponse(
+            upstream.status,
+            upstream.reason,
+            headers,
+            AnswerBody(upstream, call),
+            partial(self._end, call, upstream),
+            has_piece_at_hand=upstream.has_piece_at_hand,
+            is_whole_at_hand=upstream.is_whole_at_hand,
+        )
+        if not upstream.is_whole_at_hand:
+            self._follow(call, match.route, upstream, response)
+        return response
+
+    def _end(self, call: Call, upstream: UpstreamResponse) -> None:
+        upstream.close()
+        self._recorder.end(call, upstream.status)
+
+    def _follow(self, call: Call, route: Route, upstream: UpstreamResponse, response: ProxyResponse) -> None:
+        """For an answer that is still to come: it ends with its session, and a stream when its client goes away."""
+
         def close() -> None:
             stop_watch()
             response.cut_client = do_nothing  # what comes next on that connection is another call
-            upstream.close()
-            self._recorder.end(call, upstream.status)
+            self._end(call, upstream)
 
         def break_off() -> None:
             call.has_client_gone = True
@@ -353,20 +372,11 @@ class Pipeline:
             upstream.close()
             response.cut_client()
 
-        response = ProxyResponse(
-            upstream.status,
-            upstream.reason,
-            headers,
-            AnswerBody(upstream, call),
-            close,
-            break_off if match.route.streaming else None,
-            has_piece_at_hand=upstream.has_piece_at_hand,
-            is_whole_at_hand=upstream.is_whole_at_hand,
-        )
+        response.close = close
+        response.break_off = break_off if route.streaming else None
         stop_watch = do_nothing
-        if call.session_key is not None and not upstream.is_whole_at_hand:
+        if call.session_key is not None:
             stop_watch = self._watch.begin(call.session_key, end_with_session)
-        return response
 
     def _switch(self, call: Call, headers: HeaderLines, upstream: UpstreamResponse) -> ProxyResponse:
         """The handshake stands: from here on the two ends speak with each other."""
@@ -434,13 +444,3 @@ def _refuse_own_path(path: str) -> BffError:
     """Our own endpoints win over every wildcard, also with a method or below a path that they do not serve."""
     methods = OWN_ENDPOINTS.get(path)
     return MethodNotAllowedError(sorted(methods)) if methods else RouteNotFoundError()
-
-
-def _make_request_id() -> str:
-    return secrets.token_hex(16)
-
-
-def _make_traceparent() -> str:
-    """Starts a trace (W3C Trace Context §3.2); not sampled: whether to record it is for a backend to say."""
-    random_hex = secrets.token_hex(24)  # one system call
-    return f"00-{random_hex[:32]}-{random_hex[32:]}-00"
