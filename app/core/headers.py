@@ -260,15 +260,17 @@ def build_upstream_headers(
     return kept + ours
 
 
-def build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
+def build_identity_lines(identity: Identity) -> tuple[tuple[str, str], ...]:
     """Returns the header lines that tell who calls."""
-    lines = [
-        ("X-User-ID", encode_identifier(identity.user_id)),
-        ("X-Original-User", encode_identifier(identity.original_user)),
-    ]
-    if identity.session_reference:
-        lines.append(("X-Session-ID", encode_identifier(identity.session_reference)))
-    return lines
+    return _write_identity(identity.user_id, identity.original_user, identity.session_reference)
+
+
+@lru_cache(maxsize=1024)
+def _write_identity(user_id: str, original_user: str, session_reference: str) -> tuple[tuple[str, str], ...]:
+    lines = [("X-User-ID", encode_identifier(user_id)), ("X-Original-User", encode_identifier(original_user))]
+    if session_reference:
+        lines.append(("X-Session-ID", encode_identifier(session_reference)))
+    return tuple(lines)
 
 
 def _drop_nominated(lines: list[tuple[str, str]], connection_lines: list[str]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from app.core.request_target import RequestTarget
@@ -64,11 +64,13 @@ def build_forwarded_prefix(match: RouteMatch, base_path: str) -> str:
     route = match.route
     if route.preserve_path:
         return ""
-    client = _build_client_template(route)
-    upstream = base_path.rstrip("/") + route.upstream_path
-    if not client.endswith(upstream):
-        return ""
-    return _PLACEHOLDER.sub(lambda name: match.params[name[1]], client.removesuffix(upstream))
+    prefix = _build_prefix_template(_build_client_template(route), base_path.rstrip("/") + route.upstream_path)
+    return _PLACEHOLDER.sub(lambda name: match.params[name[1]], prefix) if "{" in prefix else prefix
+
+
+@lru_cache(maxsize=1024)
+def _build_prefix_template(client: str, upstream: str) -> str:
+    return client.removesuffix(upstream) if client.endswith(upstream) else ""
 
 
 def map_location(location: str, match: RouteMatch, table: RouteTable) -> str:
