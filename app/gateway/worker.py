@@ -9,6 +9,7 @@ idle do not hold up a stop, and what is still under way at `graceful_timeout_sec
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 import time
@@ -113,6 +114,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)
         # The hooks want gunicorn's own request.
         self._head_limits = None if self._has_hooks else find_head_limits(self.cfg)
+        # What is loaded by now stays; a collection need not look through it again and again.
+        gc.collect()
+        gc.freeze()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serves one connection from its first byte to its last."""
