@@ -75,7 +75,8 @@ function start(pollSeconds: number): () => void {
     const { status, expiresIn, isExpiring } = getSession();
     if (status !== 'authenticated' && status !== 'unreachable') return;
     const isClose = status === 'authenticated' && isAboutToExpire();
-    const pause = isClose ? NEAR_THE_END_SECONDS : pollSeconds || Infinity;
+    // The nearer the end, the more often; when it has passed and the BFF does not answer, ever less.
+    const pause = isClose ? Math.min(NEAR_THE_END_SECONDS, Math.max(1, Math.abs(secondsLeft()) / 2)) : pollSeconds || Infinity;
     if (performance.now() - askedAt >= pause * 1000) look();
     // A countdown moves each second near the end, and seldom before.
     else if (isExpiring || expiresIn - secondsLeft() > 30) setSession(isExpiring ? tellTime() : { expiresIn: tellTime().expiresIn });
