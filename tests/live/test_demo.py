@@ -14,28 +14,12 @@ import pytest
 
 from demo.processes import start_child
 from tests.support.browser_client import BrowserClient
-from tests.support.demo import COMMAND, PROJECT, build_demo_environment
+from tests.support.demo import COMMAND, PROJECT, build_demo_environment, descendants_of, is_running
 from tests.support.log_lines import wait_for_lines
 from tests.support.opwalk import walk
 from tests.support.processes import Child, wait_until
 
 pytestmark = pytest.mark.live
-
-
-def descendants_of(pid: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        for child in (task / "children").read_text(encoding="ascii").split():
-            found |= {int(child)} | descendants_of(int(child))
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
 
 
 def registered_client(tmp_path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import socket
 import ssl
@@ -12,15 +11,12 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from demo.edge import SHIPPED, Certificate, Edge
 from tests.support.gateway import Answer, echo, parse_answer
 from tests.support.processes import free_port, wait_until
 from tests.support.raw_backend import RawBackend
-from tests.support.traefik import EdgeGateway, start_traefik, write_as_traefik
+from tests.support.traefik import EdgeGateway, make_certificate, start_traefik, write_as_traefik
 
 pytestmark = pytest.mark.live
 
@@ -231,21 +227,3 @@ def read_all(connection: socket.socket) -> bytes:
     while piece := connection.recv(65536):
         received += piece
     return received
-
-
-def make_certificate(directory: Path) -> Certificate:
-    """A certificate for localhost, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    certificate = Certificate(directory / "app.crt", directory / "app.key")
-    signed = builder.sign(key, hashes.SHA256())
-    certificate.cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    certificate.key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate

@@ -7,6 +7,7 @@ test that wants other ports, a certificate or the shipped rate limit starts one 
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from demo.edge import Edge, build_edge_command, find_traefik, write_edge_configuration
+from demo.edge import Certificate, Edge, build_edge_command, find_traefik, write_edge_configuration
 from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.gateway import Gateway, echo, put_session, start_gateway
 from tests.support.processes import Child, free_port, is_answering, start_server
@@ -68,6 +72,24 @@ def start_traefik(directory: Path, edge: Edge) -> Child:
         log_path=directory / "traefik.log",
         ready=lambda _: is_ready(edge),
     )
+
+
+def make_certificate(directory: Path) -> Certificate:
+    """A certificate for localhost, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    certificate = Certificate(directory / "app.crt", directory / "app.key")
+    signed = builder.sign(key, hashes.SHA256())
+    certificate.cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    certificate.key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate
 
 
 def is_ready(edge: Edge) -> bool:

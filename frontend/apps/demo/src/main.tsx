@@ -1,4 +1,5 @@
 import { AuthProvider } from '@empowernow/bff-auth-react';
+import { ToastProvider } from '@empowernow/ui';
 import '@empowernow/ui/dist/index.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
@@ -12,9 +13,11 @@ if (!root) throw new Error('The page has no element "root".');
 createRoot(root).render(
   <StrictMode>
     <AuthProvider baseUrl={import.meta.env.VITE_BFF_BASE_URL as string | undefined}>
-      <BrowserRouter>
-        <App />
-      </BrowserRouter>
+      <ToastProvider>
+        <BrowserRouter>
+          <App />
+        </BrowserRouter>
+      </ToastProvider>
     </AuthProvider>
   </StrictMode>,
 );

@@ -1,7 +1,7 @@
 /** What happens to forms, as it happens: server-sent events through the BFF. */
 
 import { apiClient, createEventSource, type BffError, type LiveStatus } from '@empowernow/bff-auth-react';
-import { Button } from '@empowernow/ui';
+import { Button, GlassCard } from '@empowernow/ui';
 import { useEffect, useState } from 'react';
 import { ErrorNotice } from '../notices.js';
 import { toBffError } from '../toBffError.js';
@@ -36,29 +36,31 @@ export function FeedPage() {
     apiClient.post('/api/crud/events', { text: 'Hello, everybody' }).catch((failure: unknown) => setError(toBffError(failure)));
   };
   return (
-    <>
-      <div className="heading">
-        <h1>Live feed</h1>
+    <GlassCard
+      title="Live feed"
+      headingLevel={1}
+      actions={
         <p role="status" className="status" data-status={status}>
           {status}
         </p>
-      </div>
+      }
+    >
       {error && <ErrorNotice error={error} />}
-      <p>
-        <Button onClick={greet}>Greet everybody</Button>
-      </p>
-      <ol className="card rows" aria-label="Events">
+      <Button variant="secondary" onClick={greet}>
+        Greet everybody
+      </Button>
+      <ol className="events" aria-label="Events">
         {events.map((event, index) => (
           <li key={events.length - index}>
-            <span className="text">
+            <span>
               <b>{event.event}</b> {event.form?.title ?? event.text ?? event.id}
             </span>
-            <time className="small" dateTime={new Date(event.sent_at * 1000).toISOString()}>
+            <time className="en-fact" dateTime={new Date(event.sent_at * 1000).toISOString()}>
               {new Date(event.sent_at * 1000).toLocaleTimeString()}
             </time>
           </li>
         ))}
       </ol>
-    </>
+    </GlassCard>
   );
 }

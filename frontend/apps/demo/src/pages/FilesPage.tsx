@@ -1,7 +1,7 @@
 /** A file up, with progress and a way to stop, and a file down. */
 
 import { apiClient, resolveAddress } from '@empowernow/bff-auth-react';
-import { Button } from '@empowernow/ui';
+import { Button, GlassCard } from '@empowernow/ui';
 import { useRef, useState } from 'react';
 import { ErrorNotice } from '../notices.js';
 import { toBffError } from '../toBffError.js';
@@ -11,7 +11,7 @@ const SAMPLE_BYTES = 8 * 1024 * 1024;
 export function FilesPage() {
   return (
     <>
-      <h1>Files</h1>
+      <h1 className="en-visually-hidden">Files</h1>
       <Upload />
       <Download />
     </>
@@ -41,48 +41,46 @@ function Upload() {
     setPercent(null);
   };
   return (
-    <section className="card fields" aria-labelledby="upload">
-      <h2 id="upload">Upload</h2>
+    <GlassCard className="fields" title="Upload">
       <label>
         File
         <input type="file" onChange={(event) => setFile(event.target.files?.[0] ?? null)} />
       </label>
-      <p className="actions">
+      <div className="en-actions">
         <Button disabled={!file || percent !== null} onClick={() => file && void send(file)}>
           Upload
         </Button>
         {percent !== null && (
-          <Button className="quiet" onClick={() => stop.current.abort()}>
+          <Button variant="secondary" onClick={() => stop.current.abort()}>
             Stop
           </Button>
         )}
-      </p>
+      </div>
       {percent !== null && <progress aria-label="Upload" max={100} value={percent} />}
       {result && (
         <p role="status">
-          {result.bytes} bytes arrived. <span className="small">SHA-256 {result.sha256}</span>
+          {result.bytes} bytes arrived. <span className="en-fact">SHA-256 {result.sha256}</span>
         </p>
       )}
       {failure !== null && <ErrorNotice error={toBffError(failure)} />}
-    </section>
+    </GlassCard>
   );
 }
 
 function Download() {
   const [failure, setFailure] = useState<unknown>(null);
   return (
-    <section className="card" aria-labelledby="download">
-      <h2 id="download">Download</h2>
+    <GlassCard title="Download">
       <p>A large file comes by a link, and the browser writes it to the disk as it arrives.</p>
-      <p className="actions">
-        <a href={resolveAddress(`/api/crud/files/${SAMPLE_BYTES}`)} download>
+      <div className="en-actions">
+        <a className="en-button en-button--primary" href={resolveAddress(`/api/crud/files/${SAMPLE_BYTES}`)} download>
           Download 8 MiB
         </a>
-        <Button className="quiet" onClick={() => void apiClient.download('/api/crud/files/1000').catch(setFailure)}>
+        <Button variant="secondary" onClick={() => void apiClient.download('/api/crud/files/1000').catch(setFailure)}>
           Download 1 kB by script
         </Button>
-      </p>
+      </div>
       {failure !== null && <ErrorNotice error={toBffError(failure)} />}
-    </section>
+    </GlassCard>
   );
 }

@@ -1,11 +1,11 @@
 /** One form: a new one, one to change, or one to read, as the user may. */
 
 import { usePermission } from '@empowernow/bff-auth-react';
-import { Button } from '@empowernow/ui';
+import { Button, GlassCard, useToast } from '@empowernow/ui';
 import { useCallback, useState, type SyntheticEvent } from 'react';
 import { Link, useNavigate, useParams } from 'react-router';
 import { changeForm, createForm, getForm, KINDS, type Form, type FormContent } from '../forms.js';
-import { AccessDenied, ErrorNotice, Waiting } from '../notices.js';
+import { Denied, ErrorNotice, Waiting } from '../notices.js';
 import { toBffError } from '../toBffError.js';
 import { useLoaded } from '../useLoaded.js';
 
@@ -18,14 +18,14 @@ function NewForm() {
   const { allowed, isLoading, reason, error } = usePermission({ action: 'create', resource: 'form' });
   if (isLoading) return <Waiting />;
   if (error) return <ErrorNotice error={error} />;
-  if (!allowed) return <AccessDenied reason={reason} />;
+  if (!allowed) return <Denied reason={reason} />;
   return <Editor heading="New form" form={{ title: '', kind: KINDS[0] }} save={createForm} />;
 }
 
 function ExistingForm({ id }: { id: string }) {
   const { value: form, error, reload } = useLoaded(useCallback(() => getForm(id), [id]));
   const { allowed, isLoading } = usePermission({ action: 'update', resource: 'form', id });
-  if (error?.code === 'access_denied') return <AccessDenied />;
+  if (error?.code === 'access_denied') return <Denied requestId={error.requestId} />;
   if (error) return <ErrorNotice error={error} onRetry={reload} />;
   if (!form || isLoading) return <Waiting />;
   if (!allowed) return <Reader form={form} />;
@@ -34,13 +34,14 @@ function ExistingForm({ id }: { id: string }) {
 
 function Reader({ form }: { form: Form }) {
   return (
-    <article className="card">
-      <h1>{form.title}</h1>
+    <GlassCard title={form.title} headingLevel={1}>
       <p>
         A {form.kind} of {form.owner}. You may read it.
       </p>
-      <Link to="/forms">Back to the forms</Link>
-    </article>
+      <Link className="en-button en-button--secondary" to="/forms">
+        Back to the forms
+      </Link>
+    </GlassCard>
   );
 }
 
@@ -52,6 +53,7 @@ interface EditorProps {
 
 function Editor({ heading, form, save }: EditorProps) {
   const navigate = useNavigate();
+  const showToast = useToast();
   const [content, setContent] = useState<FormContent>({ title: form.title, kind: form.kind });
   const [failure, setFailure] = useState<unknown>(null);
   const [isSaving, setIsSaving] = useState(false);
@@ -60,7 +62,10 @@ function Editor({ heading, form, save }: EditorProps) {
     setIsSaving(true);
     setFailure(null);
     save(content).then(
-      () => void navigate('/forms'),
+      () => {
+        showToast(`${content.title} is saved.`, { kind: 'success' });
+        void navigate('/forms');
+      },
       (error: unknown) => {
         setFailure(error);
         setIsSaving(false);
@@ -68,32 +73,35 @@ function Editor({ heading, form, save }: EditorProps) {
     );
   };
   return (
-    <form className="card fields" onSubmit={submit}>
-      <h1>{heading}</h1>
-      <label>
-        Title
-        <input
-          required
-          maxLength={200}
-          value={content.title}
-          onChange={(event) => setContent({ ...content, title: event.target.value })}
-        />
-      </label>
-      <label>
-        Kind
-        <select value={content.kind} onChange={(event) => setContent({ ...content, kind: event.target.value })}>
-          {KINDS.map((kind) => (
-            <option key={kind}>{kind}</option>
-          ))}
-        </select>
-      </label>
-      {failure !== null && <ErrorNotice error={toBffError(failure)} />}
-      <p className="actions">
-        <Button type="submit" disabled={isSaving}>
-          Save
-        </Button>
-        <Link to="/forms">Cancel</Link>
-      </p>
+    <form onSubmit={submit}>
+      <GlassCard className="fields" title={heading} headingLevel={1}>
+        <label>
+          Title
+          <input
+            required
+            maxLength={200}
+            value={content.title}
+            onChange={(event) => setContent({ ...content, title: event.target.value })}
+          />
+        </label>
+        <label>
+          Kind
+          <select value={content.kind} onChange={(event) => setContent({ ...content, kind: event.target.value })}>
+            {KINDS.map((kind) => (
+              <option key={kind}>{kind}</option>
+            ))}
+          </select>
+        </label>
+        {failure !== null && <ErrorNotice error={toBffError(failure)} />}
+        <div className="en-actions">
+          <Button type="submit" isBusy={isSaving}>
+            Save
+          </Button>
+          <Link className="en-button en-button--secondary" to="/forms">
+            Cancel
+          </Link>
+        </div>
+      </GlassCard>
     </form>
   );
 }

@@ -1,12 +1,12 @@
+import { GlassCard } from '@empowernow/ui';
 import { Link } from 'react-router';
 
 export function NotFoundPage() {
   return (
-    <section className="card notice">
-      <h1>There is no such page</h1>
-      <p>
-        <Link to="/">To the start</Link>
-      </p>
-    </section>
+    <GlassCard className="en-panel" title="There is no such page" headingLevel={1}>
+      <Link className="en-button en-button--secondary" to="/">
+        To the start
+      </Link>
+    </GlassCard>
   );
 }

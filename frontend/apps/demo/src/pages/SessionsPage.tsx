@@ -1,9 +1,9 @@
 /** Where the user is logged in, and a way to end that. */
 
 import { apiClient, useAuth } from '@empowernow/bff-auth-react';
-import { Button } from '@empowernow/ui';
+import { Button, DataTable, GlassCard, type Column } from '@empowernow/ui';
 import { useState } from 'react';
-import { ErrorNotice, Waiting } from '../notices.js';
+import { ErrorNotice } from '../notices.js';
 import { toBffError } from '../toBffError.js';
 import { useLoaded } from '../useLoaded.js';
 
@@ -22,6 +22,7 @@ export function SessionsPage() {
   const { value: sessions, error, reload } = useLoaded(listSessions);
   const [failure, setFailure] = useState<unknown>(null);
   const end = async (session: OwnSession) => {
+    setFailure(null);
     try {
       await apiClient.delete(`/api/me/sessions/${encodeURIComponent(session.id)}`);
       if (session.current) await reloadSession();
@@ -31,28 +32,54 @@ export function SessionsPage() {
     }
   };
   return (
-    <>
-      <h1>My sessions</h1>
+    <GlassCard title="My sessions" headingLevel={1}>
       {failure !== null && <ErrorNotice error={toBffError(failure)} />}
-      {error && <ErrorNotice error={error} onRetry={reload} />}
-      {!error && !sessions && <Waiting />}
-      {sessions && (
-        <ul className="card rows" aria-label="Sessions">
-          {sessions.map((session) => (
-            <li key={session.id}>
-              <div className="text">
-                <b>{session.current ? 'This browser' : 'Another browser'}</b>
-                <p className="small">
-                  {session.device}, since {new Date(session.created_at).toLocaleString()}
-                </p>
-              </div>
-              <Button className="quiet" onClick={() => void end(session)}>
-                {session.current ? 'End this session' : 'End'}
-              </Button>
-            </li>
-          ))}
-        </ul>
+      {error ? (
+        <ErrorNotice error={error} onRetry={reload} />
+      ) : (
+        <DataTable
+          caption="Every browser in which you are logged in"
+          columns={buildColumns((session) => void end(session))}
+          rows={sessions ?? []}
+          getKey={(session) => session.id}
+          isLoading={!sessions}
+        />
       )}
-    </>
+    </GlassCard>
   );
 }
+
+const buildColumns = (end: (session: OwnSession) => void): Column<OwnSession>[] => [
+  {
+    key: 'which',
+    header: 'Browser',
+    isRowHeader: true,
+    render: (session) => (
+      <>
+        {session.current ? 'This browser' : 'Another browser'}
+        <div className="en-fact">{session.device}</div>
+      </>
+    ),
+  },
+  {
+    key: 'since',
+    header: 'Since',
+    sortBy: (session) => session.created_at,
+    render: (session) => new Date(session.created_at).toLocaleString(),
+  },
+  {
+    key: 'end',
+    header: 'End',
+    align: 'end',
+    render: (session) => (
+      <Button
+        variant="secondary"
+        size="small"
+        aria-label={session.current ? 'End this session' : `End the session of ${session.device}`}
+        onClick={() => end(session)}
+      >
+        End
+      </Button>
+    ),
+  },
+];
