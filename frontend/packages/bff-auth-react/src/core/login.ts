@@ -59,6 +59,15 @@ function claimAutomaticLogin(): boolean {
   }
 }
 
+/** After a logout the next login is no sign of a loop. */
+export function forgetAutomaticLogin(): void {
+  try {
+    sessionStorage.removeItem(LAST_LOGIN_KEY);
+  } catch {
+    // no storage, no automatic login
+  }
+}
+
 function goToLogin(loginUrl: string, options: LoginOptions): void {
   const returnTo = checkReturnTo(options.returnTo);
   const address = parseUrl(loginUrl, getRoot());

@@ -2,7 +2,7 @@
 
 import { checkReturnTo, getRoot, parseUrl, writeReturnTo } from './addresses.js';
 import { apiClient } from './api.js';
-import { leave } from './login.js';
+import { forgetAutomaticLogin, leave } from './login.js';
 import { endSession, getSession } from './session.js';
 
 /**
@@ -22,5 +22,6 @@ export async function logout(options: { returnTo?: string } = {}): Promise<void>
     if (status !== 'anonymous' || fault) throw error; // else it was over before
   }
   endSession('logout');
+  forgetAutomaticLogin();
   leave((logoutUrl && parseUrl(logoutUrl, bffOrigin)?.href) || returnTo);
 }

@@ -98,6 +98,13 @@ describe('the logout', () => {
     expect(goneTo()).toEqual(['https://app.example.com/bye']);
   });
 
+  it('is followed by a login that nobody takes for a loop', async () => {
+    sessionStorage.setItem('bff:automatic-login-at', String(Date.now()));
+    bff.on('POST /auth/logout', () => json({ logout_url: null }));
+    await core.logout();
+    expect(sessionStorage).toHaveLength(0);
+  });
+
   it.each([
     ['store_unavailable', () => refusal(503, 'store_unavailable')],
     ['network_error', () => Promise.reject(new TypeError('Failed to fetch'))],
