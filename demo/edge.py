@@ -98,6 +98,9 @@ def build_dynamic(shipped: dict[str, Any], edge: Edge) -> dict[str, Any]:
         http["services"][name]["loadBalancer"]["servers"] = [{"url": url}]
     for name, urls in (("bff", edge.more_bff_urls), ("spa", edge.more_spa_urls)):
         http["services"][name]["loadBalancer"]["servers"] += [{"url": url} for url in urls]
+    if edge.more_spa_urls:
+        # They are the BFFs here, and one that has ended has to be left alone for pages too.
+        http["services"]["spa"]["loadBalancer"]["healthCheck"] = http["services"]["bff"]["loadBalancer"]["healthCheck"]
     http["middlewares"]["logged-in"]["forwardAuth"]["address"] = f"{edge.bff_url}/auth/verify"
     if edge.calls_per_second is not None:
         limit = {"average": edge.calls_per_second, "burst": edge.calls_per_second}
