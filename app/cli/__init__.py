@@ -8,6 +8,7 @@ import click
 
 from app.cli.client import client
 from app.cli.config import config
+from app.cli.doctor import doctor
 from app.cli.keys import keys
 from app.cli.pdp import pdp
 from app.cli.routes import routes
@@ -29,6 +30,7 @@ def main() -> None:
 
 main.add_command(client)
 main.add_command(config)
+main.add_command(doctor)
 main.add_command(keys)
 main.add_command(pdp)
 main.add_command(routes)

@@ -42,8 +42,12 @@ _STANDARD_ERROR = 2
 class StoreFolderError(Exception):
     """A folder of the BFF's cannot be used from here. Says why."""
 
+    def __init__(self, sentence: str, *, is_missing: bool) -> None:
+        super().__init__(sentence)
+        self.is_missing = is_missing
 
-_OPENING_ERRORS = (
+
+OPENING_ERRORS = (
     KeyFileError,
     KeyStoreError,
     PrivateDocumentError,
@@ -82,7 +86,7 @@ def open_state(settings: Settings) -> Iterator[StateStore]:
     """Gives the configured store."""
     with _telling_errors():
         if settings.session.store == "filesystem":
-            _check_folder(Path(settings.session.directory), "session.directory")
+            check_folder(Path(settings.session.directory), "session.directory")
         with closing(build_state_store(settings.session, time.time)) as state:
             yield state
 
@@ -101,7 +105,7 @@ def open_keys(settings: Settings) -> Iterator[KeyStore]:
     with _telling_errors(), ExitStack() as stack:
         policy = RotationPolicy.from_settings(settings.keys)
         if settings.keys.store == "directory":
-            _check_folder(Path(settings.keys.directory), "keys.directory")
+            check_folder(Path(settings.keys.directory), "keys.directory")
             yield KeyStore(build_key_directory_document(settings.keys), policy, clock=time.time)
             return
         state = stack.enter_context(closing(build_state_store(settings.session, time.time)))
@@ -116,9 +120,9 @@ def open_registration(configuration: Configuration, *, must_exist: bool = False)
     settings = configuration.settings
     with _telling_errors():
         if settings.keys.store == "directory":
-            _check_folder(Path(settings.keys.directory), "keys.directory", must_exist=must_exist)
+            check_folder(Path(settings.keys.directory), "keys.directory", must_exist=must_exist)
         if settings.session.store == "filesystem":
-            _check_folder(Path(settings.session.directory), "session.directory", must_exist=must_exist)
+            check_folder(Path(settings.session.directory), "session.directory", must_exist=must_exist)
         services = build_services(configuration)
         with closing(services.state_store):
             if services.client_registration is None:
@@ -131,7 +135,7 @@ def _telling_errors() -> Iterator[None]:
     with log_to_standard_error():
         try:
             yield
-        except _OPENING_ERRORS as error:
+        except OPENING_ERRORS as error:
             fail(describe_error(error))
 
 
@@ -168,17 +172,19 @@ def describe_error(error: Exception) -> str:
     return f"{error} ({reason})" if reason else str(error)
 
 
-def _check_folder(folder: Path, setting: str, *, must_exist: bool = True) -> None:
+def check_folder(folder: Path, setting: str, *, must_exist: bool = True) -> None:
     """A folder that is not there would be made, and what another user makes in one the workers could not read."""
     if not must_exist:
         folder = folder.absolute()
         folder = next(place for place in (folder, *folder.parents) if place.is_dir())
     if not folder.is_dir():
         raise StoreFolderError(
-            f"There is no folder {folder.absolute()}. A relative {setting} begins where the BFF was started."
+            f"There is no folder {folder.absolute()}. A relative {setting} begins where the BFF was started.",
+            is_missing=True,
         )
     owner = folder.stat().st_uid
     if owner != os.geteuid():
         raise StoreFolderError(
-            f"{folder} belongs to user id {owner}, and this is user id {os.geteuid()}: run the command as that user."
+            f"{folder} belongs to user id {owner}, and this is user id {os.geteuid()}: run the command as that user.",
+            is_missing=False,
         )

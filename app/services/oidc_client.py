@@ -56,7 +56,7 @@ from app.services.oidc_client_auth import (
     Parameters,
     build_client_authenticator,
 )
-from app.services.oidc_keys import KeySource, SignatureRefusedError, parse_signed_token
+from app.services.oidc_keys import Jwk, KeySource, SignatureRefusedError, parse_signed_token
 from app.services.oidc_metadata import MetadataSource, ProviderMetadata
 from app.services.oidc_requests import AuthorizationRequest
 from app.settings.schema.settings_file import OidcSettings
@@ -103,6 +103,10 @@ class OidcClient:
     def find_metadata(self) -> ProviderMetadata | None:
         """Returns the provider's metadata if it can be had without asking the provider."""
         return self._metadata.find_cached()
+
+    def get_keys(self) -> tuple[Jwk, ...]:
+        """Returns the keys that the provider publishes; raises `IdpUnavailableError` while there are none to be had."""
+        return self._keys.get()
 
     def authenticate(self, form: Parameters, endpoint: str) -> AuthenticatedRequest:
         """Adds the BFF's own client authentication to a request to any endpoint of the provider."""

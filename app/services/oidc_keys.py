@@ -153,6 +153,10 @@ class KeySource:
         self._get_jwks_uri = get_jwks_uri
         self._cache = DocumentCache(self._fetch, clock=clock, times=times)
 
+    def get(self) -> tuple[Jwk, ...]:
+        """Returns the keys, fetched now if need be; raises `IdpUnavailableError`."""
+        return self._cache.get()
+
     def verify(self, raw_token: str) -> VerifiedToken:
         """Raises `SignatureRefusedError` for a token, `IdpUnavailableError` when the keys cannot be had."""
         token = parse_signed_token(raw_token)
