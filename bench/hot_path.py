@@ -156,37 +156,41 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
-        state = {"session": {"directory": str(folder / "state")}, "keys": {"directory": str(folder / "keys")}}
-        files = {
-            "settings.yaml": {**SETTINGS, **state},
-            "routes.yaml": ROUTES,
-            "pdp.yaml": PDP,
-            "idps.yaml": {"idps": []},
-        }
-        for name, content in files.items():
-            (folder / name).write_text(yaml.safe_dump(content))
         os.environ["BFF_CONFIG_DIR"] = directory
-        services = build_services(load_configuration())
-        session_id, _ = services.session_store.create(
-            NewSession(
-                user_id="alice",
-                subject="alice",
-                provider="demo",
-                issuer="http://localhost:9",
-                claims={"name": "Alice", "roles": ["editor"]},
-            )
-        )
-        door = WorkerDoor(build_pipeline(services), patience_seconds=30, is_alive=lambda: True)
-        request = (
-            "GET /api/forms/7?expand=fields HTTP/1.1\r\nHost: localhost:8000\r\n"
-            f"Cookie: theme=dark; bff_session={session_id}; bff_csrf=abc\r\nAccept: application/json\r\n"
-            "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0\r\n"
-            "Accept-Language: en-GB,en;q=0.9\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
-            "Sec-Fetch-Dest: empty\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\r\n"
-        ).encode()
+        door, request = build_call(Path(directory))
         lines.stdout.offer = drop_line  # type: ignore[method-assign]
         report(options, door, request)
+
+
+def build_call(folder: Path) -> tuple[WorkerDoor, bytes]:
+    """Returns a door, and a request of somebody who is logged in. `BFF_CONFIG_DIR` has to name `folder`."""
+    state = {"session": {"directory": str(folder / "state")}, "keys": {"directory": str(folder / "keys")}}
+    files = {
+        "settings.yaml": {**SETTINGS, **state},
+        "routes.yaml": ROUTES,
+        "pdp.yaml": PDP,
+        "idps.yaml": {"idps": []},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(yaml.safe_dump(content))
+    services = build_services(load_configuration())
+    session_id, _ = services.session_store.create(
+        NewSession(
+            user_id="alice",
+            subject="alice",
+            provider="demo",
+            issuer="http://localhost:9",
+            claims={"name": "Alice", "roles": ["editor"]},
+        )
+    )
+    request = (
+        "GET /api/forms/7?expand=fields HTTP/1.1\r\nHost: localhost:8000\r\n"
+        f"Cookie: theme=dark; bff_session={session_id}; bff_csrf=abc\r\nAccept: application/json\r\n"
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0\r\n"
+        "Accept-Language: en-GB,en;q=0.9\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
+        "Sec-Fetch-Dest: empty\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\r\n"
+    ).encode()
+    return WorkerDoor(build_pipeline(services), patience_seconds=30, is_alive=lambda: True), request
 
 
 def drop_line(line: object) -> None:
