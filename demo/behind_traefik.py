@@ -24,6 +24,7 @@ import yaml
 from demo.edge import Edge, build_edge_command, find_traefik, write_edge_configuration
 from demo.processes import Child, start_child
 from demo.run import (
+    LOGS,
     PROJECT,
     DemoCannotStartError,
     Ports,
@@ -177,6 +178,8 @@ The demo runs behind Traefik.
   Protected   http://{TOOLS_HOST}:{port}/whoami, an application without a login of its own
   Log in as   alice, carol or bob, with any password
   BFFs        {", ".join(f"http://127.0.0.1:{each.bff}" for each in ports)}; end one and the other goes on
+  Logs        {os.path.relpath(LOGS)}/bff-1.log, bff-2.log, traefik.log, redis.log, idp.log, pdp.log, backend.log
+  Commands    in another terminal: . {os.path.relpath(LOGS)}/bff-1.env; .venv/bin/bff doctor
 
 Ctrl-C stops everything.""",
         flush=True,

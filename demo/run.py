@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -187,7 +188,7 @@ def start_everything(ports: Ports, state: Path, stack: ExitStack) -> list[Child]
 
 
 def wait_for(child: Child, port: int, path: str, *, expected: bytes = b"") -> None:
-    print(f"  waiting for the {child.name} …", flush=True)
+    print(f"  waiting: {child.name} …", flush=True)
     child.wait_until(lambda: answers_ok(port, path, expected), timeout_seconds=60, what="an answer")
 
 
@@ -239,28 +240,39 @@ def start_bff(
     name: str = "bff",
     changes: Mapping[str, str] = MappingProxyType({}),
 ) -> Child:
-    environment = {
-        **os.environ,
-        "BFF_BIND": f"127.0.0.1:{ports.bff}",
+    settings = {
         "BFF_CONFIG_DIR": str(PROJECT / "demo" / "config"),
-        "WEB_CONCURRENCY": os.environ.get("WEB_CONCURRENCY", "2"),
         "DEMO_PUBLIC_URL": f"http://localhost:{ports.bff}",
         "DEMO_INTERNAL_BIND": f"127.0.0.1:{ports.internal}",
         "DEMO_ISSUER": f"http://127.0.0.1:{ports.idp}",
         "DEMO_PDP_URL": f"http://127.0.0.1:{ports.pdp}",
         "DEMO_BACKEND_URL": f"http://127.0.0.1:{ports.backend}",
-        "DCR_IAT": initial_access_token,
         "DEMO_STATE": str(state),
         "DEMO_FRONTEND": str(FRONTEND),
         **changes,
     }
-    return start_child(
+    environment = {
+        **os.environ,
+        "BFF_BIND": f"127.0.0.1:{ports.bff}",
+        "WEB_CONCURRENCY": os.environ.get("WEB_CONCURRENCY", "2"),
+        "DCR_IAT": initial_access_token,
+        **settings,
+    }
+    child = start_child(
         "BFF",
         [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
         log_path=fresh_log(name),
         environment=environment,
         directory=PROJECT,
     )
+    write_environment(LOGS / f"{name}.env", settings)
+    return child
+
+
+def write_environment(path: Path, settings: Mapping[str, str]) -> None:
+    """For a shell that is to run commands (`bff sessions list`) on what this BFF works on. Holds no secret."""
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def fresh_log(name: str) -> Path:
@@ -292,6 +304,7 @@ The demo runs.
               with any password
   Metrics     http://127.0.0.1:{ports.internal}/metrics
   Logs        {os.path.relpath(LOGS)}/bff.log, idp.log, pdp.log, backend.log
+  Commands    in another terminal: . {os.path.relpath(LOGS)}/bff.env; .venv/bin/bff doctor
 
 Ctrl-C stops everything.""",
         flush=True,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,7 +20,7 @@ from tests.support.browser_client import BrowserClient
 from tests.support.demo import COMMAND, PROJECT, build_demo_environment, descendants_of, is_running
 from tests.support.log_lines import wait_for_lines
 from tests.support.opwalk import walk
-from tests.support.processes import Child, wait_until
+from tests.support.processes import Child, minimal_environment, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -67,6 +70,34 @@ def test_a_user_logs_in_at_the_demo_and_works_with_forms(demo: Child, ports: dic
         logout = f"{provider}/session/end?{urlencode(query)}"
         walk(alice.http, logout, stop_at=back)
         wait_until(lambda: not alice.is_logged_in(), timeout_seconds=10, what="the provider's word")
+
+
+def test_commands_in_another_terminal_work_on_the_demo(demo: Child, ports: dict[str, int], tmp_path: Path) -> None:
+    bff = Path(sys.executable).with_name("bff")
+
+    def run(command: str) -> str:
+        script = f". {shlex.quote(str(tmp_path / 'logs' / 'bff.env'))} && exec {shlex.quote(str(bff))} {command}"
+        return subprocess.run(
+            ["/bin/sh", "-c", script],
+            env=minimal_environment(),
+            cwd=PROJECT,
+            check=True,
+            text=True,
+            capture_output=True,
+            timeout=60,
+        ).stdout
+
+    with BrowserClient(f"http://localhost:{ports['DEMO_PORT']}") as bob:
+        bob.log_in("bob")
+        doctor = run("doctor")
+        assert "All that the BFF needs is there." in doctor
+        assert "registered by the BFF itself" in doctor
+        assert "decides" in doctor
+        assert "\tbob\t" in run("sessions list")
+        assert run("sessions end --user bob --yes") == "1 session ended.\n"
+        wait_until(lambda: not bob.is_logged_in(), timeout_seconds=10, what="the operator's word")
+    written = (tmp_path / "logs" / "bff.env").read_text(encoding="utf-8")
+    assert not re.search("IAT|SECRET|TOKEN", written)
 
 
 CALLS = (
