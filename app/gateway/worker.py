@@ -28,7 +28,7 @@ from gunicorn.util import close as close_socket
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.core.headers import HeaderView, check_unrepeated_headers
+from app.core.headers import HeaderView, check_unrepeated_headers, parse_connection_tokens
 from app.gateway.fast_head import LARGEST_PLAIN_BYTES, HeadLimits, PlainHead, find_head_limits, parse_plain_head
 from app.gateway.http1 import SERVER_NAME
 from app.gateway.lingering import drop_unread_body
@@ -189,6 +189,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         connection: _Connection = self._local.connection
         connection.request, connection.unreader, connection.is_first = req, req.unreader, False
         check_head_size(req)
+        # gunicorn knows `close` only where it stands alone and first.
+        if "close" in parse_connection_tokens(value for name, value in req.headers if name == "CONNECTION"):
+            req.force_close()
         claim = self.claim(req) if connection.is_public else None
         try:
             if claim is None:

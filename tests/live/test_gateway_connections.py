@@ -74,10 +74,24 @@ def test_an_answer_without_framing_reaches_its_end(gateway: Gateway, wire: Wire)
     assert wire.read_answer().body == b"all there is"
 
 
-def test_a_client_that_wants_no_more_is_let_go(gateway: Gateway, wire: Wire) -> None:
-    wire.ask("GET /api/crud/x HTTP/1.1", *log_in(gateway), "Connection: close")
+@pytest.mark.parametrize("target", ["/api/crud/x", "/health/live"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Connection: close"],
+        ["Connection: TE, close"],
+        ["Connection: Close, keep-alive"],
+        ["Connection: keep-alive", "Connection: close"],
+    ],
+)
+def test_a_client_that_wants_no_more_is_let_go(gateway: Gateway, wire: Wire, target: str, lines: list[str]) -> None:
+    """RFC 9112 §9.6: wherever `close` stands among the options, nothing behind the request is a request."""
+    head = "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {gateway.host}", *log_in(gateway), *lines, "", ""])
+    behind = f"GET /public/behind HTTP/1.1\r\nHost: {gateway.host}\r\n\r\n"
+    wire.send(f"{head}{behind}".encode())  # at once: bytes that come later meet a closed end, and reset it
     answer = parse_answer(wire.read_to_end())
     assert (answer.status, answer.get("Connection")) == (200, "close")
+    assert all(b"behind" not in request.request_line for request in gateway.take_requests())
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
