@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.core.errors import AccessDeniedError, AmbiguousPathError, BadRequestError
-from app.core.headers import HeaderView
+from app.core.headers import HeaderView, normalise_header_name
 from app.core.path_table import PathTable
 from app.core.request_target import RequestTarget, parse_request_target
 from app.core.routes import PermissionMapping
@@ -24,6 +24,9 @@ _OTHER_METHOD = ("x-http-method", "x-http-method-override", "x-method-override")
 _OTHER_TARGET = ("x-original-url", "x-rewrite-url")
 """What some applications read in place of the request line (P16). Our own backends never see these; here the edge sends
 them past us to the application."""
+_IDENTITY = ("X-User-ID", "X-Original-User", "X-Session-ID")
+_UNTWINNED = frozenset({*_OTHER_METHOD, *_OTHER_TARGET, *map(str.lower, _IDENTITY)})
+"""Names with one spelling only: an edge overwrites `X-User-ID` and sends `X.User.ID` on (H2)."""
 _HANDSHAKE_SCHEMES = {"ws": "http", "wss": "https"}
 """What an edge may write for a WebSocket handshake; the page behind it has an http origin (RFC 6455 §4.1)."""
 
@@ -101,7 +104,8 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
     """Reads the lines of a trusted edge.
 
     Raises `AccessDeniedError` when one is missing or malformed, `AmbiguousPathError` for a path with a second reading,
-    and `BadRequestError` when the client names another method or address beside it.
+    and `BadRequestError` when the client names another method or address beside it, or has a twin of
+    such a name or of an identity header.
     """
     method = _require_line(headers, "x-forwarded-method", _METHOD)[0]
     raw_target = _get_single(headers, "x-forwarded-uri")
@@ -128,11 +132,13 @@ def parse_forwarded_request(headers: HeaderView, *, default_scheme: str) -> Forw
 
 def build_no_identity_lines() -> list[tuple[str, str]]:
     """Returns the identity headers without values: an edge that copies them overwrites what the client sent."""
-    return [(name, "") for name in ("X-User-ID", "X-Original-User", "X-Session-ID")]
+    return [(name, "") for name in _IDENTITY]
 
 
 def _check_named_once(headers: HeaderView, forwarded: ForwardedRequest) -> None:
-    """The application must not do another thing than the one that was asked about."""
+    """The application must not do another thing than the one that was asked about, nor for anybody else."""
+    if any(name not in _UNTWINNED and normalise_header_name(name) in _UNTWINNED for name in headers.names):
+        raise BadRequestError("The request has a header that some readers take for another one.")
     methods = {value.strip().upper() for name in _OTHER_METHOD for value in headers.get_all(name)}
     targets = {value.strip() for name in _OTHER_TARGET for value in headers.get_all(name)}
     if methods - {forwarded.method} or targets - {forwarded.raw_target, forwarded.url}:

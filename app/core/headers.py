@@ -107,6 +107,11 @@ class HeaderView:
         """Returns the values of all lines in order."""
         return self._values.get(name.lower(), [])
 
+    @property
+    def names(self) -> Iterable[str]:
+        """Each once, in lower case."""
+        return self._values.keys()
+
 
 def normalise_header_name(name: str) -> str:
     """Returns the name as the most lenient backend reads it."""

@@ -81,6 +81,29 @@ def test_p16_a_request_that_names_another_method_or_address_is_refused(name: str
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "X.HTTP.Method.Override",
+        "X-HTTP.Method",
+        "X_Original_URL",
+        "X.User.ID",
+        "x_user-id",
+        "X-Original.User",
+        "X.Session-ID",
+    ],
+)
+def test_h2_a_twin_of_a_name_that_the_edge_overwrites_or_the_application_obeys_is_refused(name: str) -> None:
+    """The edge would send it on beside ours, whatever it says."""
+    with pytest.raises(BadRequestError):
+        parse_forwarded_request(HeaderView([*LINES.items(), (name, "GET")]), default_scheme="https")
+
+
+def test_h2_a_name_that_only_looks_alike_is_no_twin() -> None:
+    alike = [("X-User-ID", "mallory"), ("X.User.IDs", "1"), ("X-User", "1")]
+    assert parse_forwarded_request(HeaderView([*LINES.items(), *alike]), default_scheme="https").method == "GET"
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("X-HTTP-Method-Override", "get"),
