@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 from tests.browser.conftest import pass_provider, take_screenshot
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
-TELL_VIOLATIONS = """async () => (await axe.run(document)).violations.map(
+TELL_VIOLATIONS = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations.map(
     ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`)"""
 LOOKS = (("light", 1100), ("dark", 360))
 """A desk by day and a telephone by night: each size and each scheme once for every page."""

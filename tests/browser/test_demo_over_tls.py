@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from demo.edge import Edge
 from demo.run import EDITORS, FRONTEND
-from tests.browser.application import check_accessibility, expect_user, log_in
+from tests.browser.application import expect_user, log_in
 from tests.browser.conftest import take_screenshot
 from tests.support.bff import start_bff, start_crud_service
 from tests.support.processes import free_port, wait_until
@@ -22,7 +22,7 @@ from tests.support.traefik import make_certificate, start_traefik
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
-IDLE_SECONDS = 8
+IDLE_SECONDS = 12
 ACCESS_TOKEN_SECONDS = 3
 CALL_API = "async () => (await fetch('/api/profile/whoami')).status"
 
@@ -122,8 +122,6 @@ def test_a_session_left_alone_warns_then_ends_and_the_login_comes_back_to_the_pa
     page.get_by_role("link", name="Sessions").click()
     dialog = page.get_by_role("alertdialog", name="Are you still there?")
     expect(dialog).to_be_visible()
-    take_screenshot(page, "spa-expiry")
-    check_accessibility(page)
     with page.expect_response(lambda answer: answer.url.endswith("/api/auth/session/refresh")) as renewed:
         page.get_by_role("button", name="Stay logged in").click()
     assert renewed.value.status == 200
@@ -131,6 +129,7 @@ def test_a_session_left_alone_warns_then_ends_and_the_login_comes_back_to_the_pa
 
     page.context.clear_cookies(domain="127.0.0.1")  # the provider has forgotten her too
     expect(dialog).to_be_visible()
+    take_screenshot(page, "spa-expiry")
     page.wait_for_url(re.compile(r"http://127\.0\.0\.1:.*"))
     expect(page.locator("input[name=login]")).to_be_visible()
     page.locator("input[name=login]").fill("alice")

@@ -57,15 +57,11 @@ const buildColumns = (end: (session: OwnSession) => void): Column<OwnSession>[] 
     render: (session) => (
       <>
         {session.current ? 'This browser' : 'Another browser'}
-        <div className="en-fact">{session.device}</div>
+        <div className="en-fact">
+          {session.device}, since {new Date(session.created_at).toLocaleString()}
+        </div>
       </>
     ),
-  },
-  {
-    key: 'since',
-    header: 'Since',
-    sortBy: (session) => session.created_at,
-    render: (session) => new Date(session.created_at).toLocaleString(),
   },
   {
     key: 'end',
