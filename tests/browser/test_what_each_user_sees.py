@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.application import expect_user
 from tests.browser.conftest import pass_provider, take_screenshot
 from tests.support.demo import PROJECT, demo, ports
 from tests.support.processes import Child
@@ -23,7 +24,7 @@ def log_in(page: Page, origin: str, user: str) -> None:
     page.goto(f"{origin}/forms")
     pass_provider(page, user)
     page.wait_for_url(f"{origin}/forms")
-    expect(page.get_by_test_id("user")).to_have_text(user.capitalize())
+    expect_user(page, user)
 
 
 def list_buttons(page: Page, origin: str) -> dict[str, str]:
