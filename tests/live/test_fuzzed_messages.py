@@ -91,8 +91,10 @@ def send_and_end(gateway: Gateway, message: bytes) -> bytes:
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65536):
                 received += piece
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # refused before it was read to its end
+        except TimeoutError:
+            raise  # it hangs
+        except OSError:
+            pass  # refused before it was read to its end: reset, or closed before it could be shut
     return received
 
 
