@@ -10,6 +10,7 @@ from app.settings.checks.draft import Draft
 from app.settings.checks.route_entries import choose_authz
 from app.settings.findings import Finding
 from app.settings.schema.formats import find_placeholders
+from app.settings.schema.pdp_file import PdpEndpoints
 from app.settings.schema.routes_file import ForwardAuthEntry, MappingEntry, RouteEntry
 from app.settings.sources import PDP, ROUTES
 from app.settings.yaml_document import KeyPath
@@ -48,6 +49,8 @@ def warn_of_permissions(draft: Draft) -> Iterator[str]:
     for entry in draft.routes.forward_auth:
         if entry.authz_map and choose_entry_authz(draft, entry) != "pdp":
             yield f"forward_auth entry {_name(entry)}: authz_map is without effect with authz none"
+    if draft.pdp.endpoints.search_actions != PdpEndpoints().search_actions:
+        yield "pdp.yaml: endpoints.search_actions is without effect: nothing asks it; `batch` answers capabilities"
 
 
 def choose_entry_authz(draft: Draft, entry: ForwardAuthEntry) -> str:

@@ -66,7 +66,7 @@ class PdpEndpoints(StrictModel):
     batch: EndpointPath = "/access/v1/evaluations"
     """Several questions at once."""
     search_actions: EndpointPath = "/access/v1/search/action"
-    """Which actions are allowed."""
+    """Which actions are allowed. Nothing asks it so far: capabilities are answered by `batch`."""
     metadata: EndpointPath = "/.well-known/authzen-configuration"
     """What the decision point can do."""
 

@@ -71,3 +71,9 @@ def test_no_routes_draw_a_warning(folder: ConfigFolder) -> None:
     folder.routes = {}
     [sentence] = folder.load().warnings
     assert "nothing is proxied" in sentence
+
+
+def test_an_endpoint_that_nothing_asks_draws_a_warning(folder: ConfigFolder) -> None:
+    folder.pdp = {"endpoints": {"search_actions": "/search"}}
+    [sentence] = folder.load().warnings
+    assert "search_actions is without effect" in sentence
