@@ -50,6 +50,14 @@ ROUTES: list[dict[str, Any]] = [
         "methods": ["GET"],
         "navigation": True,
     },
+    {
+        "path": "/api/limited/*",
+        "upstream_path": "/v1/{path}",
+        "authz": "pdp",
+        "authz_map": {"GET": {"resource": "form", "action": "read", "id_from": "{path}"}},
+        "methods": ["GET"],
+        "rate_limit": "2/day",
+    },
     {"path": "/api/free/*", "upstream_path": "/v1/{path}", "authz": "none"},
 ]
 PDP = {
@@ -106,6 +114,7 @@ def world(started: World) -> World:
     started.gateway.sessions, started.gateway.session_id = put_session(started.gateway.bff)
     started.gateway.take_requests()
     started.pdp.questions.clear()
+    started.pdp.requests.clear()
     started.pdp.answer = None
     started.pdp.decide, started.pdp.explain = lambda _: True, lambda _: None
     return started
@@ -208,6 +217,17 @@ def test_a_route_that_asks_nobody_asks_nobody(world: World) -> None:
     world.pdp.decide = lambda _: False
     assert world.call("GET", "/api/free/x").status == 200
     assert world.pdp.questions == []
+
+
+def test_a_call_over_its_limit_is_refused_before_anybody_is_asked(world: World) -> None:
+    """Each asks about a form of its own, so that nothing is remembered."""
+    answers = [world.call("GET", f"/api/limited/{number}") for number in range(5)]
+    passed = [number for number, answer in enumerate(answers) if answer.status == 200]
+    assert 2 <= len(passed) < 5, "a day may have begun in between"
+    assert {answer.code for answer in answers if answer.status != 200} == {"rate_limited"}
+    assert [question["resource"]["id"] for question in world.pdp.questions] == [str(number) for number in passed]
+    assert len(world.pdp.evaluations()) == len(world.pdp.questions)
+    assert len(world.gateway.take_requests()) == len(passed)
 
 
 def test_what_the_question_needs_of_the_body_is_read_and_the_same_bytes_go_on(world: World) -> None:
