@@ -35,6 +35,7 @@ from app.core.permissions import (
 from app.core.request_target import parse_request_target
 from app.gateway.call import Call
 from app.gateway.enforcement import Enforcer
+from app.gateway.head_facts import HeadFacts
 from app.gateway.messages import ProxyRequest
 from app.services.authorization import Pdp, build_authorization, build_pdp
 from app.services.authorizer import Authorizer
@@ -144,11 +145,18 @@ def build_call() -> Call:
     origins = OwnOrigins("http://localhost:8000")
     return Call(
         request=ProxyRequest("GET", "/api/crud/forms/alice-1", [], None, "127.0.0.1", "http"),
-        headers=HeaderView(()),
-        metadata=FetchMetadata(None, None, None, None),
+        facts=HeadFacts(
+            lines=[],
+            headers=HeaderView(()),
+            metadata=FetchMetadata(None, None, None, None),
+            correlation_id="",
+            traceparent="",
+            forwarded_for="127.0.0.1",
+            client_address="127.0.0.1",
+            own_origin=origins.main,
+        ),
         request_id="id",
         traceparent="",
-        forwarded_for="127.0.0.1",
         is_preflight=False,
         own_origin=origins.main,
         received_at=0,

@@ -25,7 +25,8 @@ from gunicorn.config import Config
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 
-from app.gateway.fast_head import HeadLimits, PlainHead, parse_plain_head
+from app.gateway.fast_head import HeadLimits
+from app.gateway.known_heads import KnownHeads, ReadHead
 from app.gateway.messages import Claim
 from app.gateway.pipeline import Pipeline
 from app.gateway.worker_door import WorkerDoor
@@ -157,13 +158,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         os.environ["BFF_CONFIG_DIR"] = directory
-        door, request = build_call(Path(directory))
+        pipeline, request = build_call(Path(directory))
         lines.stdout.offer = drop_line  # type: ignore[method-assign]
-        report(options, door, request)
+        report(options, pipeline, request)
 
 
-def build_call(folder: Path) -> tuple[WorkerDoor, bytes]:
-    """Returns a door, and a request of somebody who is logged in. `BFF_CONFIG_DIR` has to name `folder`."""
+def build_call(folder: Path) -> tuple[Pipeline, bytes]:
+    """Returns a pipeline, and a request of somebody who is logged in. `BFF_CONFIG_DIR` has to name `folder`."""
     state = {"session": {"directory": str(folder / "state")}, "keys": {"directory": str(folder / "keys")}}
     files = {
         "settings.yaml": {**SETTINGS, **state},
@@ -190,14 +191,19 @@ def build_call(folder: Path) -> tuple[WorkerDoor, bytes]:
         "Accept-Language: en-GB,en;q=0.9\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
         "Sec-Fetch-Dest: empty\r\nAccept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\r\n"
     ).encode()
-    return WorkerDoor(build_pipeline(services), patience_seconds=30, is_alive=lambda: True), request
+    return build_pipeline(services), request
 
 
 def drop_line(line: object) -> None:
     """Queueing is what the call pays for; who writes is another thread."""
 
 
-def report(options: Any, door: WorkerDoor, request: bytes) -> None:
+def build_door(pipeline: Pipeline) -> WorkerDoor:
+    return WorkerDoor(pipeline, patience_seconds=30, is_alive=lambda: True)
+
+
+def report(options: Any, pipeline: Pipeline, request: bytes) -> None:
+    door = build_door(pipeline)
     config, limits, sock = Config(), HeadLimits(4094, 100, 8190), SilentSocket()
     for setting, value in {"limit_request_line": 4094, "secure_scheme_headers": {}, "forwarded_allow_ips": ""}.items():
         config.set(setting, value)
@@ -205,16 +211,20 @@ def report(options: Any, door: WorkerDoor, request: bytes) -> None:
     def parse_slowly() -> Any:
         return Request(config, IterUnreader([request]), ("127.0.0.1", 1))
 
-    def parse_fast() -> PlainHead:
-        head = parse_plain_head(request, limits)
+    heads = KnownHeads(limits, pipeline.read_head, time.monotonic)
+
+    def parse_fast() -> ReadHead:
+        head = heads.parse(request, "127.0.0.1")
         assert head is not None
         return head
 
     def carry_fast() -> bool:
         head = parse_fast()
-        return door.carry_plain(claim(head), head, sock, "127.0.0.1")
+        goes_on = door.carry_plain(claim(head), head, sock, "127.0.0.1")
+        heads.keep(head)
+        return goes_on
 
-    def claim(head: PlainHead) -> Claim:
+    def claim(head: ReadHead) -> Claim:
         found = door.claim_plain(head)
         assert found is not None
         return found

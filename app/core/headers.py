@@ -158,7 +158,6 @@ _Verdict = Literal[
     "malformed",
     "connection",
     "cookie",
-    "traceparent",
     "tracestate",
     "set-cookie",
     "location",
@@ -167,7 +166,6 @@ _Verdict = Literal[
 _SPECIAL_REQUEST_NAMES: Mapping[str, _Verdict] = {
     "connection": "connection",
     "cookie": "cookie",
-    "traceparent": "traceparent",
     "tracestate": "tracestate",
 }
 _SPECIAL_ANSWER_NAMES: Mapping[str, _Verdict] = {
@@ -197,25 +195,19 @@ def _judge_request_name(name: str) -> tuple[_Verdict, str]:
     return "drop" if is_dropped else "keep", normalised
 
 
-def build_upstream_headers(
+def build_client_lines(
     lines: Sequence[tuple[str, str]],
     *,
-    route: Route,
-    identity: Identity | None,
-    bearer: str | None,
-    correlation_id: str,
-    traceparent: str,
-    forwarded_for: str,
-    proto: str,
-    host: str,
-    prefix: str,
+    request_cookies: frozenset[str],
+    keeps_trace: bool,
     session_cookie: str,
     extra_strip: frozenset[str] = frozenset(),
 ) -> list[tuple[str, str]]:
-    """Returns the header lines for a backend, without framing: the client's less what is not theirs to say, then ours.
+    """Returns the client's header lines for a backend, without framing and less what is not a client's to say.
 
-    `prefix` is what was cut off the client's path ("": nothing is said); `session_cookie` is the name of our own;
-    `extra_strip` holds `headers.strip`, normalised. Raises `BadRequestError` for a line that could split the message.
+    `request_cookies` are those a route lets through; `keeps_trace`: the call goes on under the client's `traceparent`;
+    `session_cookie` is the name of our own; `extra_strip` holds `headers.strip`, normalised. Raises
+    `BadRequestError` for a line that could split the message.
     """
     if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in lines])):
         raise BadRequestError("A header line is malformed.")
@@ -223,7 +215,6 @@ def build_upstream_headers(
     tracestate: list[tuple[str, str]] = []
     connection_lines: list[str] = []
     cookie_lines: list[str] = []
-    has_client_trace = False
     for line in lines:
         verdict, normalised = _judge_request_name(line[0])
         if normalised in extra_strip:
@@ -236,33 +227,42 @@ def build_upstream_headers(
             connection_lines.append(line[1])
         elif verdict == "cookie":
             cookie_lines.append(line[1])
-        elif verdict == "traceparent":
-            has_client_trace = line[1] == traceparent
         elif verdict == "tracestate":
             tracestate.append(line)
-    if has_client_trace:
+    if keeps_trace and "traceparent" not in extra_strip:
         # tracestate belongs to the traceparent that it came with (W3C Trace Context §3.3).
         kept += tracestate
     kept = _drop_nominated(kept, connection_lines)
-    cookie = build_cookie_line(cookie_lines, route.request_cookies, session_cookie) if route.request_cookies else None
+    cookie = build_cookie_line(cookie_lines, request_cookies, session_cookie) if request_cookies else None
     if cookie is not None:
         kept.append(("Cookie", cookie))
-    ours = [
-        ("X-Correlation-ID", correlation_id),
-        ("traceparent", traceparent),
-        ("X-Forwarded-For", forwarded_for),
-        ("X-Forwarded-Proto", proto),
-        ("X-Forwarded-Host", host),
-    ]
+    return kept
+
+
+def build_edge_lines(*, forwarded_for: str, proto: str, host: str) -> list[tuple[str, str]]:
+    """Returns the header lines that tell a backend where the client called from and to."""
+    return _check_own([("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto), ("X-Forwarded-Host", host)])
+
+
+def build_call_lines(
+    *, correlation_id: str, traceparent: str, prefix: str, bearer: str | None, identity: Identity | None
+) -> list[tuple[str, str]]:
+    """Returns the header lines of one call: its ids, what was cut off the client's path ("": nothing is said), the
+    token for the service, and who calls."""
+    lines = [("X-Correlation-ID", correlation_id), ("traceparent", traceparent)]
     if prefix:
-        ours.append(("X-Forwarded-Prefix", prefix))
+        lines.append(("X-Forwarded-Prefix", prefix))
     if bearer is not None:
-        ours.append(("Authorization", f"Bearer {bearer}"))
+        lines.append(("Authorization", f"Bearer {bearer}"))
     if identity is not None:
-        ours += build_identity_lines(identity)
-    if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in ours])):
+        lines += build_identity_lines(identity)
+    return _check_own(lines)
+
+
+def _check_own(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if _FORBIDDEN_IN_VALUE.search("".join([value for _, value in lines])):
         raise InternalError(internal_reason="a header value of our own holds a line break")
-    return kept + ours
+    return lines
 
 
 def build_identity_lines(identity: Identity) -> tuple[tuple[str, str], ...]:

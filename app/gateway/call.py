@@ -11,6 +11,7 @@ from app.core.identity import Identity
 from app.core.request_target import RequestTarget
 from app.core.routes import Route
 from app.core.websocket import Handshake
+from app.gateway.head_facts import HeadFacts
 from app.gateway.messages import ProxyRequest
 from app.services.session_store import SessionRecord
 
@@ -19,12 +20,9 @@ class Call(msgspec.Struct):
     """One call on its way through the pipeline."""
 
     request: ProxyRequest
-    headers: HeaderView
-    metadata: FetchMetadata
+    facts: HeadFacts
     request_id: str
     traceparent: str
-    forwarded_for: str
-    """The client and the trusted proxies behind it; what a backend is told."""
     is_preflight: bool
     own_origin: OwnOrigin
     """The one that is addressed; the main one until that is known."""
@@ -56,8 +54,16 @@ class Call(msgspec.Struct):
         return f"<Call {self.request_id}>"
 
     @property
+    def headers(self) -> HeaderView:
+        return self.facts.headers
+
+    @property
+    def metadata(self) -> FetchMetadata:
+        return self.facts.metadata
+
+    @property
     def client_address(self) -> str:
-        return self.forwarded_for.partition(",")[0]
+        return self.facts.client_address
 
     @property
     def path(self) -> str:

@@ -47,7 +47,7 @@ class HeadLimits:
     field_bytes: int
 
 
-class PlainHead(msgspec.Struct, gc=False):
+class PlainHead(msgspec.Struct):
     """The head of an HTTP/1.1 request that has no body. Names are spelled as they came."""
 
     method: str
@@ -83,16 +83,10 @@ def find_head_limits(config: Any) -> HeadLimits | None:
 
 def parse_plain_head(received: bytes, limits: HeadLimits) -> PlainHead | None:
     """Returns the head that `received` begins with; None unless it is all there, plain, and beyond doubt."""
-    try:
-        parsed = parse_request(received, 0, limits.line_bytes, limits.fields, limits.field_bytes)
-    except (IncompleteError, ParseError):
+    parsed = _parse(received, limits)
+    if parsed is None:
         return None
-    method = _PLAIN_METHODS.get(parsed["method"])
-    raw_path: bytes = parsed["path"]
-    # An empty line before the request is gunicorn's to measure, and so is any target but a path in plain ASCII.
-    is_plain = method is not None and raw_path[:1] == b"/" != raw_path[1:2] and raw_path.isascii()
-    if method is None or not is_plain or parsed["minor_version"] != 1 or received[:1] == b"\r":
-        return None
+    method, raw_target = parsed["method"], parsed["path"]
     headers = []
     connection = b""
     for raw_name, raw_value in parsed["headers"]:
@@ -106,7 +100,35 @@ def parse_plain_head(received: bytes, limits: HeadLimits) -> PlainHead | None:
         headers.append((name, raw_value.decode("latin-1")))
     if connection not in (b"", b"keep-alive", b"close"):
         return None
-    return PlainHead(method, raw_path.decode("ascii"), headers, connection == b"close", parsed["consumed"])
+    return PlainHead(
+        _PLAIN_METHODS[method], raw_target.decode("ascii"), headers, connection == b"close", parsed["consumed"]
+    )
+
+
+def parse_plain_request_line(line: bytes, limits: HeadLimits) -> tuple[str, str] | None:
+    """Returns method and raw target of a request line, given without its end, as `parse_plain_head` reads them."""
+    parsed = _parse(line + b"\r\n\r\n", limits)
+    if parsed is None or parsed["headers"]:
+        return None
+    return _PLAIN_METHODS[parsed["method"]], parsed["path"].decode("ascii")
+
+
+def _parse(received: bytes, limits: HeadLimits) -> dict[str, Any] | None:
+    """Returns what the C parser found; None unless the request line is plain."""
+    try:
+        parsed: dict[str, Any] = parse_request(received, 0, limits.line_bytes, limits.fields, limits.field_bytes)
+    except (IncompleteError, ParseError):
+        return None
+    raw_path: bytes = parsed["path"]
+    # An empty line before the request is gunicorn's to measure, and so is any target but a path in plain ASCII.
+    is_plain = (
+        parsed["method"] in _PLAIN_METHODS
+        and parsed["minor_version"] == 1
+        and raw_path[:1] == b"/" != raw_path[1:2]
+        and raw_path.isascii()
+        and received[:1] != b"\r"
+    )
+    return parsed if is_plain else None
 
 
 def _learn_name(raw_name: bytes) -> str | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from app.core.request_target import RequestTarget
 from app.core.routes import RouteMatch
+from app.gateway.head_facts import HeadFacts
 
 HeaderLines = list[tuple[str, str]]
 """Header lines in the order received; names as they came, values decoded as latin-1."""
@@ -56,6 +57,8 @@ class ProxyRequest(msgspec.Struct):
     """`http` or `https`: what the socket itself spoke."""
     claim: Claim | None = None
     """What `raw_target` was read as, where the door had to know."""
+    facts: HeadFacts | None = None
+    """What `headers` say, where the door knows it from before."""
     can_tunnel: bool = False
     """Whether the door can hand over the client's socket, and the client speaks a version that can switch."""
 

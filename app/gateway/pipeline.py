@@ -12,13 +12,9 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from app.core.client_address import build_forwarded_for
-from app.core.cookies import parse_single_session_cookie
 from app.core.cross_site import (
     build_cors_headers,
-    build_fetch_metadata,
     build_preflight_answer_headers,
-    check_cross_site,
     check_csrf_token,
     check_websocket_origin,
     is_navigation,
@@ -33,14 +29,7 @@ from app.core.errors import (
     RouteNotFoundError,
     SessionExpiredError,
 )
-from app.core.headers import (
-    HeaderView,
-    build_answer_headers,
-    build_upstream_headers,
-    check_unrepeated_headers,
-    choose_correlation_id,
-    choose_traceparent,
-)
+from app.core.headers import build_answer_headers, build_call_lines, check_unrepeated_headers
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
 from app.core.problem import build_login_url, build_problem
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
@@ -53,6 +42,7 @@ from app.gateway.call import Call
 from app.gateway.call_ids import make_request_id, make_traceparent
 from app.gateway.collaborators import Bearers, Limits, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
+from app.gateway.head_facts import HeadFacts, HeadReader
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody, do_nothing
 from app.gateway.policy import GatewayPolicy
 from app.gateway.websocket import Tunnel, Tunnels
@@ -86,6 +76,7 @@ class Pipeline:
         monotonic: Callable[[], float],
     ) -> None:
         self._policy = policy
+        self._heads = HeadReader(policy)
         self._routes = route_table
         self._sessions = sessions
         self._bearers = bearers
@@ -131,25 +122,25 @@ class Pipeline:
         session_id = self._identify(call, match.route)
         checked_body = self._check_call(call, match.route, session_id)
         body = self._enforcer.check(call, match, target, checked_body)
-        token = self._get_token(call, match.route, session_id)
+        token = self._get_token(call, match.route)
         headers = self._build_headers(call, match, token)
-        upstream = self._open_upstream(call, match, target, headers, body, token)
+        upstream = self._open_upstream(call, match, target, *headers, body, token)
         return self._answer(call, match, upstream)
 
+    def read_head(self, lines: HeaderLines, peer_address: str) -> HeadFacts:
+        """Returns what header lines say, for a door that remembers it."""
+        return self._heads.read(lines, peer_address)
+
     def _begin(self, request: ProxyRequest) -> Call:
-        headers = HeaderView(request.headers)
-        metadata = build_fetch_metadata(headers)
+        facts = request.facts or self._heads.read(request.headers, request.peer_address)
         call = Call(
             request=request,
-            headers=headers,
-            metadata=metadata,
-            is_preflight=is_preflight(request.method, metadata.origin, headers.get("access-control-request-method")),
-            request_id=choose_correlation_id(headers.get("x-correlation-id"), make_request_id),
-            traceparent=choose_traceparent(headers.get("traceparent"), make_traceparent),
-            forwarded_for=build_forwarded_for(
-                request.peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
-            ),
-            own_origin=self._policy.origins.main,
+            facts=facts,
+            is_preflight=request.method == "OPTIONS"
+            and is_preflight(request.method, facts.metadata.origin, facts.headers.get("access-control-request-method")),
+            request_id=facts.correlation_id or make_request_id(),
+            traceparent=facts.traceparent or make_traceparent(),
+            own_origin=facts.own_origin or self._policy.origins.main,
             received_at=self._clock(),
             started_at=self._monotonic(),
         )
@@ -160,9 +151,7 @@ class Pipeline:
 
     def _read_target(self, call: Call) -> RequestTarget:
         check_unrepeated_headers(call.headers)
-        call.own_origin = self._policy.select_origin(
-            call.headers.get("host") or "", call.headers.get_all("x-forwarded-host"), call.request.peer_address
-        )
+        self._heads.require_origin(call.facts)
         claim = call.request.claim
         call.target = claim.target if claim is not None else parse_request_target(call.request.raw_target)
         return call.target
@@ -215,16 +204,23 @@ class Pipeline:
             caller = self._bearers.authenticate(call.headers.get("authorization"))
             call.identity, call.presented_token = caller.identity, caller.token
             return None
-        session_id = parse_single_session_cookie(call.headers.get_all("cookie"), self._policy.session_cookie)
+        session_id = self._heads.find_session_id(call.facts)
         if session_id is None:
             raise NotAuthenticatedError
-        call.session = self._sessions.find(session_id)
+        call.session_key = self._find_session_key(call.facts, session_id)
+        call.session = self._sessions.find_by_key(call.session_key) if call.session_key is not None else None
         if call.session is None:
             raise SessionExpiredError
+        call.facts.has_session = True
         call.identity = build_identity(call.session)
         if route.max_age_seconds or route.acr_values:
             self._check_authentication(call.session, route)
         return session_id
+
+    def _find_session_key(self, facts: HeadFacts, session_id: str) -> str | None:
+        if facts.session_key is None:
+            facts.session_key = self._sessions.find_key(session_id)
+        return facts.session_key
 
     def _check_authentication(self, session: SessionRecord, route: Route) -> None:
         check_authentication(
@@ -247,13 +243,7 @@ class Pipeline:
                 call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
             )
         if session_id is not None:
-            check_cross_site(
-                request.method,
-                call.metadata,
-                own_origin=call.own_origin.url,
-                allow_origins=self._policy.allowed_origins,
-                allows_navigation=route.navigation,
-            )
+            self._heads.check_cross_site(call.facts, request.method, call.own_origin, route)
             check_csrf_token(request.method, session_id, call.headers.get("x-csrf-token"))
         body = LimitedBody(request.body, route.max_body_bytes, call) if request.body is not None else None
         if self._limits is not None:
@@ -264,29 +254,23 @@ class Pipeline:
 
     # Step 6
 
-    def _get_token(self, call: Call, route: Route, session_id: str | None) -> AccessToken | None:
+    def _get_token(self, call: Call, route: Route) -> AccessToken | None:
         if route.service.token.mode == "user" and call.presented_token is not None:
             return call.presented_token
-        call.session_key = self._sessions.session_key(session_id) if session_id is not None else None
         return self._tokens.get(route.service, call.session_key)
 
     # Step 7
 
-    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> HeaderLines:
-        return build_upstream_headers(
-            call.request.headers,
-            route=match.route,
-            identity=call.identity,
-            # A token that is bound goes with a proof, which belongs to one attempt.
-            bearer=None if isinstance(token, BoundToken) else token,
+    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> tuple[bytes, HeaderLines]:
+        """Returns what is the same for all calls with such a head, encoded, and what is this call's alone."""
+        shared = self._heads.encode_shared_lines(call.facts, call.own_origin, match.route.request_cookies)
+        return shared, build_call_lines(
             correlation_id=call.request_id,
             traceparent=call.traceparent,
-            forwarded_for=call.forwarded_for,
-            proto=call.own_origin.scheme,
-            host=call.own_origin.host,
             prefix=build_forwarded_prefix(match, self._base_paths[match.route.service.name]),
-            session_cookie=self._policy.session_cookie,
-            extra_strip=self._policy.stripped_headers,
+            # A token that is bound goes with a proof, which belongs to one attempt.
+            bearer=None if isinstance(token, BoundToken) else token,
+            identity=call.identity,
         )
 
     # Step 8
@@ -296,6 +280,7 @@ class Pipeline:
         call: Call,
         match: RouteMatch,
         target: RequestTarget,
+        shared_headers: bytes,
         headers: HeaderLines,
         body: RequestBody | None,
         token: AccessToken | None,
@@ -305,6 +290,7 @@ class Pipeline:
             method=call.request.method,
             target=build_upstream_target(match, target, self._base_paths[route.service.name]),
             headers=headers,
+            shared_headers=shared_headers,
             body=body,
             asks_for_websocket=call.handshake is not None,
             streaming=route.streaming,

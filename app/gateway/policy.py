@@ -45,14 +45,16 @@ class GatewayPolicy:
             clock_skew_seconds=settings.oidc.clock_skew_seconds,
         )
 
-    def select_origin(self, host: str, forwarded_hosts: Sequence[str], peer: str) -> OwnOrigin:
-        """Returns the origin of ours that a call addresses: by `X-Forwarded-Host` from a trusted peer, else by `Host`.
-
-        Raises `UnknownHostError` when that names none: pages of another name are not ours (H4, H21).
-        """
+    def find_origin(self, host: str, forwarded_hosts: Sequence[str], peer: str) -> OwnOrigin | None:
+        """Returns the origin of ours that a call addresses: by `X-Forwarded-Host` from a trusted peer, else by `Host`;
+        None when that names none."""
         if forwarded_hosts and list(forwarded_hosts) != [host] and is_trusted_peer(peer, self.trusted_networks):
             host = ",".join(forwarded_hosts)
-        origin = self.origins.find(host)
+        return self.origins.find(host)
+
+    def select_origin(self, host: str, forwarded_hosts: Sequence[str], peer: str) -> OwnOrigin:
+        """As `find_origin`; raises `UnknownHostError` instead: pages of another name are not ours (H4, H21)."""
+        origin = self.find_origin(host, forwarded_hosts, peer)
         if origin is None:
             raise UnknownHostError(self.unknown_host_detail)
         return origin

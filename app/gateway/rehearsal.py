@@ -233,14 +233,14 @@ class _AtTheBackend(BaseException):
 class _OneSession:
     record: SessionRecord
 
-    def find(self, session_id: str) -> SessionRecord | None:
-        return self.record if session_id == _SESSION_ID else None
+    def find_key(self, session_id: str) -> str | None:
+        return session_id
+
+    def find_by_key(self, key: str) -> SessionRecord | None:
+        return self.record if key == _SESSION_ID else None
 
     def touch(self, session_id: str, record: SessionRecord) -> None:
         """The user is made up; nothing is slid."""
-
-    def session_key(self, session_id: str) -> str:
-        return session_id
 
 
 @dataclass(frozen=True, slots=True)

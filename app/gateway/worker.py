@@ -29,8 +29,9 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.headers import HeaderView, check_unrepeated_headers, parse_connection_tokens
-from app.gateway.fast_head import LARGEST_PLAIN_BYTES, HeadLimits, PlainHead, find_head_limits, parse_plain_head
+from app.gateway.fast_head import LARGEST_PLAIN_BYTES, find_head_limits
 from app.gateway.http1 import SERVER_NAME
+from app.gateway.known_heads import KnownHeads, ReadHead
 from app.gateway.lingering import drop_unread_body
 from app.gateway.listener import build_internal_listener
 from app.gateway.messages import Claim
@@ -113,7 +114,8 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         hooks = (self.cfg.pre_request, self.cfg.post_request)
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)
         # The hooks want gunicorn's own request.
-        self._head_limits = None if self._has_hooks else find_head_limits(self.cfg)
+        limits = None if self._has_hooks else find_head_limits(self.cfg)
+        self._heads = KnownHeads(limits, services.pipeline.read_head, time.monotonic) if limits is not None else None
         # What is loaded by now stays; a collection need not look through it again and again.
         gc.collect()
         gc.freeze()
@@ -122,12 +124,12 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Serves one connection from its first byte to its last."""
         connection = _Connection(client, _get_peer_address(addr), is_public=not self._is_internal(client))
         self._local.connection = connection
-        if self._head_limits is None or not connection.is_public or not self.cfg.keepalive:
+        if self._heads is None or not connection.is_public or not self.cfg.keepalive:
             super().handle(listener, client, addr)
             return
         try:
             client.setblocking(1)
-            self._serve(connection, self._head_limits, listener, addr)
+            self._serve(connection, self._heads, listener, addr)
         except (StopIteration, NoMoreData, OSError):
             return  # the client has gone, or was told that the connection ends
         except BaseException as error:  # noqa: BLE001 - as gunicorn does, which judges it in handle_error
@@ -135,14 +137,14 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         finally:
             close_socket(client)
 
-    def _serve(self, connection: _Connection, limits: HeadLimits, listener: Any, addr: Any) -> None:
+    def _serve(self, connection: _Connection, heads: KnownHeads, listener: Any, addr: Any) -> None:
         """As gunicorn's own loop, with the fast lane before its parser."""
         parser = RequestParser(self.cfg, connection.sock, addr)
         connection.unreader = parser.unreader
         listener_name = listener.getsockname()
         while received := connection.unreader.take_buffered() or self._receive_head(connection):
             connection.is_first = False
-            if self._take_fast_lane(connection, limits, received):
+            if self._take_fast_lane(connection, heads, received):
                 continue
             connection.unreader.unread(received)
             connection.request = None
@@ -152,10 +154,10 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
                 return
             self.handle_request(listener_name, connection.request, connection.sock, addr)
 
-    def _take_fast_lane(self, connection: _Connection, limits: HeadLimits, received: bytes) -> bool:
+    def _take_fast_lane(self, connection: _Connection, heads: KnownHeads, received: bytes) -> bool:
         """Answers a plain call to a route; False, and nothing done, for any other. Ends the connection as
         `handle_request` does."""
-        head = parse_plain_head(received, limits)
+        head = heads.parse(received, connection.peer_address)
         claim = self.claim_plain(head) if head is not None else None
         if head is None or claim is None:
             return False
@@ -163,7 +165,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
             connection.unreader.unread(received[head.size :])
         self._count_call()
         try:
-            if self._door.carry_plain(claim, head, connection.sock, connection.peer_address):
+            goes_on = self._door.carry_plain(claim, head, connection.sock, connection.peer_address)
+            heads.keep(head)
+            if goes_on:
                 return True
         except (gevent.GreenletExit, SystemExit):
             pass  # `graceful_timeout_seconds` are over
@@ -206,7 +210,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Returns what is known of a call that goes straight through the pipeline; None for one that Flask answers."""
         return self._door.claim(req)
 
-    def claim_plain(self, head: PlainHead) -> Claim | None:
+    def claim_plain(self, head: ReadHead) -> Claim | None:
         """As `claim`, for a call from the fast lane."""
         return self._door.claim_plain(head)
 

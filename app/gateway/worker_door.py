@@ -12,8 +12,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from app.gateway.client_watch import ClientWatch
-from app.gateway.fast_head import PlainHead
 from app.gateway.http1 import AnswerWriter, ClientWriter, build_switch_head
+from app.gateway.known_heads import ReadHead
 from app.gateway.lingering import drop_unread_body, linger
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse
 from app.gateway.paced_socket import PacedSocket
@@ -52,7 +52,7 @@ class WorkerDoor:
             return None
         return self._pipeline.claim(req.uri)
 
-    def claim_plain(self, head: PlainHead) -> Claim | None:
+    def claim_plain(self, head: ReadHead) -> Claim | None:
         return self._pipeline.claim(head.raw_target)
 
     def carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
@@ -87,9 +87,11 @@ class WorkerDoor:
             linger(sock)
         return False
 
-    def carry_plain(self, claim: Claim, head: PlainHead, sock: Any, peer_address: str) -> bool:
+    def carry_plain(self, claim: Claim, head: ReadHead, sock: Any, peer_address: str) -> bool:
         """As `carry`, for a call from the fast lane."""
-        request = ProxyRequest(head.method, head.raw_target, head.headers, None, peer_address, "http", claim)
+        request = ProxyRequest(
+            head.method, head.raw_target, head.facts.lines, None, peer_address, "http", claim, head.facts
+        )
         return self._answer(request, None, sock, 1, wants_close=head.wants_close)
 
     def _answer(

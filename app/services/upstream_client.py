@@ -236,7 +236,15 @@ def build_attempt_head(origin: Origin, request: UpstreamRequest, framing: str) -
     if request.build_url_headers is not None:
         headers = [*headers, *request.build_url_headers(f"{origin.scheme}://{origin.host_header}{request.target}")]
     connection_lines = WEBSOCKET_LINES if request.asks_for_websocket else ()
-    return build_request_head(request.method, request.target, origin.host_header, headers, framing, connection_lines)
+    return build_request_head(
+        request.method,
+        request.target,
+        origin.host_header,
+        headers,
+        framing,
+        connection_lines,
+        request.shared_headers,
+    )
 
 
 def _judge_loss(

@@ -25,14 +25,15 @@ class RequestBody(Protocol):
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request to a backend.
 
-    `target` is path and query exactly as they go on the request line, latin-1 decoded. `headers` is complete but for
-    Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are written by the
-    client. Target and headers may hold secrets, so neither is in the repr.
+    `target` is path and query exactly as they go on the request line, latin-1 decoded. `shared_headers` and `headers`
+    are complete but for Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are
+    written by the client. Target and headers may hold secrets, so neither is in the repr.
     """
 
     method: str
     target: str
     headers: list[tuple[str, str]]
+    """Of this request alone."""
     body: RequestBody | None = None
     build_url_headers: Callable[[str], list[tuple[str, str]]] | None = None
     """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
@@ -41,6 +42,9 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """Asks the backend to switch to the WebSocket protocol, so that 101 is a final answer (RFC 9110 §15.2.2)."""
     streaming: bool = False
     """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
+
+    shared_headers: bytes = b""
+    """Of many requests: from `encode_lines`, to stand before `headers`."""
 
     def __repr__(self) -> str:
         return f"<UpstreamRequest {self.method}>"

@@ -34,8 +34,28 @@ _MAX_REMEMBERED_LENGTH = 64
 
 _judged_names: dict[str, bool] = {}
 
-
 WEBSOCKET_LINES = ("Connection: Upgrade", "Upgrade: websocket")
+
+
+def encode_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Returns the lines as they go on the wire; those that are not a caller's are left out.
+
+    Raises `BadRequestError` where a name or a value would not stay within its place.
+    """
+    lines = []
+    for name, value in headers:
+        is_passed_on = _judged_names.get(name)
+        if is_passed_on is None:
+            is_passed_on = _judge_name(name)
+        if is_passed_on:
+            lines.append(f"{name}: {value}\r\n")
+    text = "".join(lines)
+    if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
+        raise BadRequestError(internal_reason="a header value for the backend holds CR, LF or NUL")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise BadRequestError(internal_reason="a header value for the backend is not latin-1") from None
 
 
 def build_request_head(
@@ -45,30 +65,18 @@ def build_request_head(
     headers: Iterable[tuple[str, str]],
     framing: str,
     connection_lines: Sequence[str] = (),
+    shared_lines: bytes = b"",
 ) -> bytes:
     """Returns the head with its empty line. `framing` is `Name: value` of the line that frames the body, or empty;
-    `connection_lines` are for this hop alone.
+    `connection_lines` are for this hop alone; `shared_lines` come from `encode_lines` and stand before `headers`.
 
     Raises `BadRequestError` where method, target, a name or a value would not stay within its place.
     """
     _check_request_line(method, target)
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *connection_lines]
-    if framing:
-        lines.append(framing)
-    for name, value in headers:
-        is_passed_on = _judged_names.get(name)
-        if is_passed_on is None:
-            is_passed_on = _judge_name(name)
-        if is_passed_on:
-            lines.append(f"{name}: {value}")
-    line_count = len(lines) + 1
-    text = "\r\n".join(lines) + "\r\n\r\n"
-    if text.count("\r") != line_count or text.count("\n") != line_count or "\0" in text:
-        raise BadRequestError(internal_reason="a header value for the backend holds CR, LF or NUL")
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise BadRequestError(internal_reason="a header value for the backend is not latin-1") from None
+    first = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+    for line in (*connection_lines, framing) if framing else connection_lines:
+        first += f"{line}\r\n"
+    return b"".join((first.encode("latin-1"), shared_lines, encode_lines(headers), b"\r\n"))
 
 
 def _check_request_line(method: str, target: str) -> None:

@@ -130,7 +130,12 @@ class SessionStore:
         Malformed ids are unknown without asking the store. None also for a record that does not open, or is of a later
         format version: this worker cannot use it, says so in the log, and leaves it where it is.
         """
-        return self.find_by_key(build_session_key(session_id)) if is_session_id(session_id) else None
+        key = self.find_key(session_id)
+        return self.find_by_key(key) if key is not None else None
+
+    def find_key(self, session_id: str) -> str | None:
+        """As `session_key`, for an id that a client brought; None for what can be none of ours."""
+        return build_session_key(session_id) if is_session_id(session_id) else None
 
     def find_by_key(self, key: str) -> SessionRecord | None:
         now = self._clock()

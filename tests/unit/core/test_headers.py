@@ -14,7 +14,9 @@ from app.core.errors import BadRequestError, InternalError, UpstreamBadResponseE
 from app.core.headers import (
     HeaderView,
     build_answer_headers,
-    build_upstream_headers,
+    build_call_lines,
+    build_client_lines,
+    build_edge_lines,
     check_unrepeated_headers,
     choose_correlation_id,
     choose_traceparent,
@@ -56,7 +58,17 @@ def build_upstream(lines: Lines, **fields: Any) -> Lines:
         "prefix": "/api/crud",
         "session_cookie": SESSION_COOKIE,
     }
-    return build_upstream_headers(lines, **{**arguments, **fields})
+    given = {**arguments, **fields}
+    client = build_client_lines(
+        lines,
+        request_cookies=given["route"].request_cookies,
+        keeps_trace=HeaderView(lines).get("traceparent") == TRACE,
+        session_cookie=given["session_cookie"],
+        extra_strip=given.get("extra_strip", frozenset()),
+    )
+    edge = {name: given[name] for name in ("forwarded_for", "proto", "host")}
+    call = {name: given[name] for name in ("correlation_id", "traceparent", "prefix", "bearer", "identity")}
+    return client + build_edge_lines(**edge) + build_call_lines(**call)
 
 
 def build_answer(lines: Lines, **fields: Any) -> Lines:

@@ -1,0 +1,86 @@
+"""Remembers the header lines of plain requests by their bytes, with what was found in them.
+
+A browser sends the same lines with call after call: only the request line differs. Where the bytes are the same, so is
+everything that follows from them, and none of it is worked out again. Only heads with a session behind them are
+remembered, so nobody fills this memory without having logged in, and not for long: two generations, of which the older
+one goes when the younger one is full or a minute old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from app.gateway.fast_head import HeadLimits, parse_plain_head, parse_plain_request_line
+from app.gateway.head_facts import HeadFacts
+
+MOST_REMEMBERED = 1024
+"""Of each generation."""
+LONGEST_REMEMBERED_BYTES = 4096
+GENERATION_SECONDS = 60.0
+
+_Key = tuple[str, bytes]
+"""The address of the socket's other end, and the header lines with the empty line behind them."""
+
+
+class _Known(msgspec.Struct):
+    facts: HeadFacts
+    wants_close: bool
+
+
+class ReadHead(msgspec.Struct):
+    """A plain request without a body, and what its header lines say."""
+
+    method: str
+    raw_target: str
+    facts: HeadFacts
+    wants_close: bool
+    size: int
+    """Bytes; what was received behind them belongs to the next request."""
+    key: _Key | None = None
+    """Of lines that are not remembered yet, and could be."""
+
+
+class KnownHeads:
+    """One a worker."""
+
+    def __init__(
+        self,
+        limits: HeadLimits,
+        read: Callable[[list[tuple[str, str]], str], HeadFacts],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`read` tells what header lines say that come from an address."""
+        self._limits = limits
+        self._read = read
+        self._monotonic = monotonic
+        self._younger: dict[_Key, _Known] = {}
+        self._older: dict[_Key, _Known] = {}
+        self._began_at = monotonic()
+
+    def parse(self, received: bytes, peer_address: str) -> ReadHead | None:
+        """As `parse_plain_head`."""
+        line_end = received.find(b"\r\n")
+        size = received.find(b"\r\n\r\n", line_end) + 4
+        key = (peer_address, received[line_end:size])
+        known = self._younger.get(key) or self._older.get(key)
+        if known is not None:
+            request_line = parse_plain_request_line(received[:line_end], self._limits)
+            if request_line is not None:
+                return ReadHead(*request_line, known.facts, known.wants_close, size)
+        head = parse_plain_head(received, self._limits)
+        if head is None:
+            return None
+        # The parser takes a bare LF for the end of a line: then these bytes are not all of the header lines.
+        is_all = head.size == size and b"\n" not in received[:line_end] and len(key[1]) <= LONGEST_REMEMBERED_BYTES
+        facts = self._read(head.headers, peer_address)
+        return ReadHead(head.method, head.raw_target, facts, head.wants_close, head.size, key if is_all else None)
+
+    def keep(self, head: ReadHead) -> None:
+        """After the call: remembers its lines where a session was found behind them."""
+        if head.key is None or not head.facts.has_session:
+            return
+        if len(self._younger) >= MOST_REMEMBERED or self._monotonic() - self._began_at > GENERATION_SECONDS:
+            self._older, self._younger, self._began_at = self._younger, {}, self._monotonic()
+        self._younger[head.key] = _Known(head.facts, head.wants_close)
