@@ -247,7 +247,12 @@ def build_services(
                 kept_claims=configuration.pdp.subject_claims,
                 clock=clock,
             ),
-            enforcer=Enforcer(mapper=authorization.mapper, guard=authorization.guard, switch=authorization.switch),
+            enforcer=Enforcer(
+                mapper=authorization.mapper,
+                guard=authorization.guard,
+                switch=authorization.switch,
+                monotonic=monotonic,
+            ),
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),

@@ -123,6 +123,7 @@ def measure_cost(directory: Path, rounds: int) -> None:
         mapper=mapper,
         guard=PermissionGuard(policy=policy, authorizer=authorizer, clock=time.time, monotonic=time.monotonic),
         switch=built.switch,
+        monotonic=time.monotonic,
     )
     question = build_question(policy, ALICE, FORM, CallFacts())
     encoded = encode_question(question)

@@ -2,8 +2,7 @@
 
 A browser sends the same lines with call after call: only the request line differs. Where the bytes are the same, so is
 everything that follows from them, and none of it is worked out again. Only heads with a session behind them are
-remembered, so nobody fills this memory without having logged in, and not for long: two generations, of which the older
-one goes when the younger one is full or a minute old.
+remembered, so nobody fills this memory without having logged in.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from app.core.generations import Generations
 from app.gateway.fast_head import HeadLimits, parse_plain_head, parse_plain_request_line
 from app.gateway.head_facts import HeadFacts
 
@@ -54,17 +54,14 @@ class KnownHeads:
         """`read` tells what header lines say that come from an address."""
         self._limits = limits
         self._read = read
-        self._monotonic = monotonic
-        self._younger: dict[_Key, _Known] = {}
-        self._older: dict[_Key, _Known] = {}
-        self._began_at = monotonic()
+        self._known: Generations[_Key, _Known] = Generations(MOST_REMEMBERED, GENERATION_SECONDS, monotonic)
 
     def parse(self, received: bytes, peer_address: str) -> ReadHead | None:
         """As `parse_plain_head`."""
         line_end = received.find(b"\r\n")
         size = received.find(b"\r\n\r\n", line_end) + 4
         key = (peer_address, received[line_end:size])
-        known = self._younger.get(key) or self._older.get(key)
+        known = self._known.find(key)
         if known is not None:
             request_line = parse_plain_request_line(received[:line_end], self._limits)
             if request_line is not None:
@@ -79,8 +76,5 @@ class KnownHeads:
 
     def keep(self, head: ReadHead) -> None:
         """After the call: remembers its lines where a session was found behind them."""
-        if head.key is None or not head.facts.has_session:
-            return
-        if len(self._younger) >= MOST_REMEMBERED or self._monotonic() - self._began_at > GENERATION_SECONDS:
-            self._older, self._younger, self._began_at = self._younger, {}, self._monotonic()
-        self._younger[head.key] = _Known(head.facts, head.wants_close)
+        if head.key is not None and head.facts.has_session:
+            self._known.keep(head.key, _Known(head.facts, head.wants_close))

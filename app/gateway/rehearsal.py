@@ -163,6 +163,7 @@ class Rehearser:
                 switch=EnforcementSwitch(
                     is_on=configuration.settings.pdp.enabled, count=_ignore, monotonic=self._monotonic
                 ),
+                monotonic=self._monotonic,
             ),
             tokens=_MaskedTokens(binds_user_tokens=configuration.settings.oidc.dpop),
             upstream=_NotingUpstream(notes),

@@ -37,6 +37,8 @@ class Decided(msgspec.Struct, frozen=True):
 
     decision: Decision
     is_remembered: bool
+    key: bytes | None = None
+    """What `recall` finds the decision by, as long as it is remembered; None where it never is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Authorizer:
         decision = cache.find(full_scope, key)
         if decision is not None:
             self._count("remembered")
-            return Decided(decision, is_remembered=True)
+            return Decided(decision, is_remembered=True, key=key)
         asked = _Asked(question, encoded, key)
         flight = self._flights.join(
             (full_scope, asked.key), lambda: self._get_to_keep(asked, cache, full_scope, request_id)
@@ -94,6 +96,14 @@ class Authorizer:
         if not flight.wait(_LONGEST_WAIT_SECONDS):
             raise PdpUnavailableError(internal_reason="the decision point was asked and nothing came of it")
         return flight.get()
+
+    def recall(self, key: bytes, scope: Scope) -> Decided | None:
+        """Returns what is remembered of the question that `decide` gave this key for, in the same scope."""
+        decision = self._cache.find((*scope, self._get_epoch()), key) if self._cache is not None else None
+        if decision is None:
+            return None
+        self._count("remembered")
+        return Decided(decision, is_remembered=True, key=key)
 
     def decide_all(self, questions: Sequence[Question], scope: Scope, request_id: str) -> list[Decided]:
         """As `decide`, for several questions; the decisions come in their order, and equal questions are asked once."""
@@ -130,12 +140,12 @@ class Authorizer:
         if found is not None:
             self._count("shared")
             cache.keep(full_scope, asked.key, found.decision, found.seconds_left)
-            return Decided(found.decision, is_remembered=True)
+            return Decided(found.decision, is_remembered=True, key=asked.key)
         decision = self._evaluate(asked, request_id)
         cache.keep(full_scope, asked.key, decision)
         if self._shared is not None:
             self._shared.keep(full_scope, asked.key, decision)
-        return Decided(decision, is_remembered=False)
+        return Decided(decision, is_remembered=False, key=asked.key)
 
     def _evaluate(self, asked: _Asked, request_id: str) -> Decision:
         return self._evaluate_batch([asked], request_id)[0]

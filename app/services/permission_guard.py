@@ -67,6 +67,15 @@ class PermissionGuard:
             )
         return decided
 
+    @property
+    def asks_the_same_again(self) -> bool:
+        """Whether a question follows from who asks and what for, and from nothing else of the call."""
+        return not self._policy.context_facts
+
+    def recall(self, key: bytes, identity: Identity) -> Decided | None:
+        """Returns what is remembered of a question that `decide` gave this key for, of the same identity."""
+        return self._authorizer.recall(key, identity.decision_scope)
+
     def _gather_facts(self, asking: Asking) -> CallFacts:
         if not self._policy.context_facts:
             return _NO_FACTS

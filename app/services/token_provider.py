@@ -74,6 +74,8 @@ class TokenProvider:
         self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
         self._clock = clock
         self._get_own_dpop_key = get_own_dpop_key
+        self._cache_keys: dict[str, str] = {}
+        """By the service's name."""
         self._held: dict[str, _Held] = {}
         self._services: dict[str, Service] = {}
         self._failed_at: dict[str, float] = {}
@@ -109,7 +111,9 @@ class TokenProvider:
                     self._renew(service, cache_key)
 
     def _get_service_token(self, service: Service) -> AccessToken:
-        cache_key = _build_cache_key(service)
+        cache_key = self._cache_keys.get(service.name)
+        if cache_key is None:
+            cache_key = self._cache_keys[service.name] = _build_cache_key(service)
         held = self._held.get(cache_key)
         if held is None or held.renew_at <= self._clock():
             held = self._renew(service, cache_key)
