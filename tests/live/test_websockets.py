@@ -25,6 +25,8 @@ from tests.support.authzen_pdp import AuthzenPdp
 from tests.support.bff import Bff, build_route, start_bff
 from tests.support.doors import DOORS, Door
 from tests.support.gateway import ALLOWED_ORIGIN, USER_TOKEN, Answer, parse_answer, put_session
+from tests.support.log_lines import read_lines, wait_for_lines
+from tests.support.log_scan import find_leaks
 from tests.support.processes import wait_until
 from tests.support.raw_backend import Conversation, RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
@@ -371,6 +373,71 @@ def test_a_client_that_does_not_read_is_waited_for_and_ends_with_its_session(wor
     world.log_in_anew()
 
 
+HELLO = "a-message-that-no-log-may-hold"
+CLOSE_BYTES = 2 + 2
+"""A close frame with a code and no reason; the client's has a mask of four bytes too, like all of its frames."""
+
+
+@pytest.mark.parametrize("how", ["client closes", "backend closes", "client is cut", "backend is cut"])
+def test_a_tunnel_leaves_one_access_line_and_no_secret(world: World, how: str) -> None:
+    world.log_in_anew()
+    began_at = time.monotonic()
+    client = world.connect("/ws/echo?token=a-secret-of-the-query", compression=None)
+    opened_at = time.monotonic()
+    client.send(HELLO)
+    assert client.recv() == HELLO
+    server = world.backend.connections[-1]
+    open_seconds = time.monotonic() - opened_at
+    if how == "client closes":
+        client.close()
+    elif how == "backend closes":
+        server.close()
+    elif how == "client is cut":
+        client.socket.shutdown(socket.SHUT_RDWR)
+    else:
+        server.socket.shutdown(socket.SHUT_RDWR)
+    line = wait_for_the_one_line(world, client)
+    client.close()
+    is_cut = how.endswith("cut")
+    frames = 1 if is_cut else 2
+    frame_bytes = 2 + len(HELLO) + (0 if is_cut else CLOSE_BYTES)
+    told = {name: line[name] for name in ("method", "path", "route_id", "service")}
+    assert told == {"method": "GET", "path": "/ws/echo", "route_id": "ws", "service": "echo"}
+    assert (line["status"], line["code"], line["aborted"]) == (101, "", is_cut)
+    assert (line["user_id"], bool(line["session"]), line["client_address"]) == ("alice", True, "127.0.0.1")
+    assert (line["bytes_in"], line["bytes_out"]) == (frame_bytes + 4 * frames, frame_bytes)
+    assert open_seconds <= line["duration_ms"] / 1000 <= time.monotonic() - began_at
+    assert 0 < line["upstream_ms"] <= line["duration_ms"]
+    key = client.request.headers["Sec-WebSocket-Key"]
+    secrets = {world.session_id, USER_TOKEN, key, HELLO, "a-secret-of-the-query"}
+    assert find_leaks([world.bff.child.log_path], secrets) == []
+
+
+def test_the_access_line_tells_of_a_session_that_took_its_tunnel_along(world: World) -> None:
+    world.log_in_anew()
+    with world.connect("/ws/echo") as client:
+        client.send("x")
+        assert client.recv() == "x"
+        world.sessions.end(world.session_id)
+        with pytest.raises(ConnectionClosed):
+            client.recv(timeout=5)
+    line = wait_for_the_one_line(world, client)
+    assert (line["status"], line["code"], line["aborted"]) == (101, "session_expired", True)
+    assert min(line["bytes_in"], line["bytes_out"]) > 0
+    world.log_in_anew()
+
+
+def wait_for_the_one_line(world: World, client: ClientConnection) -> dict[str, Any]:
+    """The worker writes its lines in order: with that of a later call, a second one would be there."""
+    assert client.response is not None
+    log, request_id = world.bff.child.log_path, client.response.headers["X-Correlation-ID"]
+    wait_for_lines([log], log="access", request_id=request_id)
+    later = requests.get(f"http://localhost:{world.bff.port}/public/x", timeout=10).headers["X-Correlation-ID"]
+    wait_for_lines([log], log="access", request_id=later)
+    [line] = read_lines([log], log="access", request_id=request_id)
+    return line
+
+
 def test_a_stopping_worker_tells_its_websockets_to_go_elsewhere(world: World) -> None:
     """The last test at each door: the BFF is gone afterwards."""
     with world.connect("/ws/echo") as client:
@@ -383,6 +450,10 @@ def test_a_stopping_worker_tells_its_websockets_to_go_elsewhere(world: World) ->
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "going_away")
         stopped.join(20)
+    assert client.response is not None
+    request_id = client.response.headers["X-Correlation-ID"]
+    [line] = read_lines([world.bff.child.log_path], log="access", request_id=request_id)
+    assert (line["status"], line["code"], line["aborted"]) == (101, "", True)
 
 
 def open_status(world: World, path: str, **how: Any) -> tuple[int, str | None]:
