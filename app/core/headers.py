@@ -155,6 +155,7 @@ def encode_identifier(identifier: str) -> str:
 _Verdict = Literal[
     "keep",
     "drop",
+    "noted",
     "malformed",
     "connection",
     "cookie",
@@ -170,6 +171,9 @@ _SPECIAL_REQUEST_NAMES: Mapping[str, _Verdict] = {
 }
 _SPECIAL_ANSWER_NAMES: Mapping[str, _Verdict] = {
     "connection": "connection",
+    "cache-control": "noted",
+    "content-security-policy": "noted",
+    "www-authenticate": "noted",
     "set-cookie": "set-cookie",
     "location": "location",
     "content-location": "location",
@@ -232,7 +236,8 @@ def build_client_lines(
     if keeps_trace and "traceparent" not in extra_strip:
         # tracestate belongs to the traceparent that it came with (W3C Trace Context §3.3).
         kept += tracestate
-    kept = _drop_nominated(kept, connection_lines)
+    if connection_lines:
+        kept = _drop_nominated(kept, connection_lines)
     cookie = build_cookie_line(cookie_lines, request_cookies, session_cookie) if request_cookies else None
     if cookie is not None:
         kept.append(("Cookie", cookie))
@@ -324,13 +329,17 @@ def build_answer_headers(
         raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
     kept: list[tuple[str, str]] = []
     connection_lines: list[str] = []
+    noted: set[str] = set()
     is_chunked = False
     for line in lines:
         name, value = line
         verdict, normalised = _judge_answer_name(name)
         if verdict == "keep":
+            kept.append(line)
+        elif verdict == "noted":
             if normalised != "www-authenticate" or route.auth != "session":
                 kept.append(line)
+                noted.add(name.lower())
         elif verdict == "malformed":
             raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
         elif verdict == "connection":
@@ -341,17 +350,19 @@ def build_answer_headers(
             kept.append((name, map_location(value)))
         elif verdict == "set-cookie" and _may_set_cookie(value, route, session_cookie):
             kept.append(line)
-    kept = _drop_nominated(kept, connection_lines)
+    if connection_lines:
+        kept = _drop_nominated(kept, connection_lines)
+        noted &= {name.lower() for name, _ in kept}
     if is_chunked:
         # RFC 9112 §6.3: the chunks say how long the body is; a Content-Length beside them is not to be believed.
         kept = [line for line in kept if line[0].lower() != "content-length"]
     kept += [("X-Content-Type-Options", "nosniff"), ("X-Correlation-ID", correlation_id)]
-    names = {name.lower() for name, _ in kept}
-    if "cache-control" not in names:
+    if "cache-control" not in noted:
         kept.append(("Cache-Control", "no-store"))
-    if route.navigation and "content-security-policy" not in names:
+    if route.navigation and "content-security-policy" not in noted:
         kept.append(("Content-Security-Policy", "sandbox"))
-    return kept + list(cors_lines)
+    kept += cors_lines
+    return kept
 
 
 def _may_set_cookie(set_cookie_line: str, route: Route, session_cookie: str) -> bool:

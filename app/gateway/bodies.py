@@ -57,6 +57,13 @@ class AnswerBody:
         call.is_cut_off = True  # until its end has been seen
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._upstream.is_whole_at_hand:
+            piece = self._upstream.take_piece_at_hand()
+            self._call.bytes_out = len(piece)
+            if piece:
+                yield piece
+            self._call.is_cut_off = False
+            return
         try:
             for piece in self._upstream.iter_body():
                 self._call.bytes_out += len(piece)

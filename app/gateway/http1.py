@@ -17,6 +17,8 @@ from typing import Any
 
 from app.core.errors import InternalError
 from app.gateway.messages import HeaderLines, ProxyResponse
+from app.gateway.paced_socket import restore_blocking
+from app.services.green_sockets import is_green
 
 SERVER_NAME = "bff"
 """The answer's `Server` line need not tell anybody what to look up."""
@@ -25,6 +27,7 @@ LARGEST_JOINED_BYTES = 64 * 1024
 """Up to here copying a piece behind its chunk line is cheaper than another system call."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CONTENT_LENGTH_CHARS = len("Content-Length")
 _BODILESS_STATUSES = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -32,45 +35,54 @@ class ClientWriter:
     """Sends to one client, who has to accept `SLICE_BYTES` in each `stall_seconds`.
 
     Who never reads would else hold a connection to the backend for ever. Raises `TimeoutError` and other `OSError`s.
+    Between two calls the socket has no time limit.
     """
 
-    __slots__ = ("_accepted_bytes", "_deadline", "_monotonic", "_socket", "_stall_seconds")
+    __slots__ = ("_accepted_bytes", "_deadline", "_monotonic", "_raw", "_socket", "_stall_seconds")
 
     def __init__(self, client_socket: Any, stall_seconds: float, monotonic: Callable[[], float]) -> None:
         self._socket = client_socket
+        self._raw: Any = client_socket._sock if is_green(client_socket) else None
+        """Takes what can be taken at once."""
         self._stall_seconds = stall_seconds
         self._monotonic = monotonic
         self._accepted_bytes = 0
         self._deadline = 0.0
-        client_socket.settimeout(stall_seconds)
 
     def send(self, content: bytes) -> None:
-        sent = self._socket.send(content)
+        sent = self._send_at_once(content)
         if sent < len(content):
             self._send_rest(memoryview(content)[sent:])
+
+    def _send_at_once(self, content: bytes) -> int:
+        if self._raw is None:
+            return 0
+        try:
+            sent: int = self._raw.send(content)
+        except BlockingIOError:
+            return 0
+        return sent
 
     def _send_rest(self, rest: memoryview) -> None:
         """A time limit of each wait alone would let a reader drip along for ever."""
         self._begin_slice()
-        while rest:
-            left_seconds = self._deadline - self._monotonic()
-            if left_seconds <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left_seconds)
-            sent = self._socket.send(rest)
-            rest = rest[sent:]
-            self._accepted_bytes += sent
-            if self._accepted_bytes >= SLICE_BYTES:
-                self._begin_slice()
-        self._socket.settimeout(self._stall_seconds)
+        try:
+            while rest:
+                left_seconds = self._deadline - self._monotonic()
+                if left_seconds <= 0:
+                    raise TimeoutError
+                self._socket.settimeout(left_seconds)
+                sent = self._socket.send(rest)
+                rest = rest[sent:]
+                self._accepted_bytes += sent
+                if self._accepted_bytes >= SLICE_BYTES:
+                    self._begin_slice()
+        finally:
+            restore_blocking(self._socket)
 
     def _begin_slice(self) -> None:
         self._accepted_bytes = 0
         self._deadline = self._monotonic() + self._stall_seconds
-
-    def finish(self) -> None:
-        """Gives the socket back as it was: without a time limit."""
-        self._socket.settimeout(None)
 
 
 class AnswerWriter:
@@ -144,7 +156,7 @@ class AnswerWriter:
         if method == "HEAD" or self._response.status in _BODILESS_STATUSES:
             return "none"
         for name, value in self._response.headers:
-            if name.lower() == "content-length":
+            if len(name) == _CONTENT_LENGTH_CHARS and name.lower() == "content-length":
                 self._body_bytes_left = int(value)
                 return "length"
         return "chunked" if self._minor_version else "close"

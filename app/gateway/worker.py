@@ -41,6 +41,7 @@ from app.gateway.pipeline import Pipeline
 from app.gateway.websocket import Tunnels
 from app.gateway.worker_door import WorkerDoor
 from app.observability.metrics import Metrics
+from app.services.green_sockets import GreenSocket
 from app.settings import Configuration
 
 gunicorn.http.wsgi.SERVER = SERVER_NAME
@@ -65,10 +66,12 @@ class _Services(Protocol):
 class _Connection:
     """What is known about the connection that the current greenlet serves."""
 
-    __slots__ = ("is_first", "is_public", "peer_address", "request", "sock", "unreader")
+    __slots__ = ("green", "is_first", "is_public", "peer_address", "request", "sock", "unreader")
 
     def __init__(self, sock: Any, peer_address: str, *, is_public: bool) -> None:
         self.sock = sock
+        self.green: GreenSocket | None = None
+        """For the fast lane's waiting; closed before the socket."""
         self.peer_address = peer_address
         self.is_public = is_public
         self.is_first = True
@@ -129,12 +132,15 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
             return
         try:
             client.setblocking(1)
+            connection.green = GreenSocket(client)
             self._serve(connection, self._heads, listener, addr)
         except (StopIteration, NoMoreData, OSError):
             return  # the client has gone, or was told that the connection ends
         except BaseException as error:  # noqa: BLE001 - as gunicorn does, which judges it in handle_error
             self.handle_error(connection.request, client, addr, error)
         finally:
+            if connection.green is not None:
+                connection.green.close()
             close_socket(client)
 
     def _serve(self, connection: _Connection, heads: KnownHeads, listener: Any, addr: Any) -> None:
@@ -175,15 +181,15 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 
     def _receive_head(self, connection: _Connection) -> bytes:
         """Waits for the first bytes of a request; empty when the client has closed or none come in time."""
-        sock = connection.sock
-        sock.settimeout(self._header_timeout_seconds if connection.is_first else self._keepalive_seconds)
-        self._idle.add(sock)
+        if connection.green is None:
+            return b""
+        self._idle.add(connection.sock)
         try:
-            received: bytes = sock.recv(LARGEST_PLAIN_BYTES)
+            return connection.green.receive(
+                LARGEST_PLAIN_BYTES, self._header_timeout_seconds if connection.is_first else self._keepalive_seconds
+            )
         finally:
-            self._idle.discard(sock)
-            sock.settimeout(None)
-        return received
+            self._idle.discard(connection.sock)
 
     def timeout_ctx(self) -> _HeadWait:
         """Entered by gunicorn while it waits for the next request head and reads it."""

@@ -121,10 +121,12 @@ class WorkerDoor:
     def _write(self, writer: AnswerWriter, response: ProxyResponse, sock: Any) -> bool:
         """Returns whether the whole answer was written. Its head is out, so nothing else can be said any more."""
         client = ClientWriter(sock, self._patience_seconds, self._monotonic)
-        response.cut_client = partial(shut, sock)
-        watch = ClientWatch(sock, response.break_off) if response.break_off is not None else None
-        if watch is not None:
-            watch.start()
+        watch: ClientWatch | None = None
+        if not response.is_whole_at_hand:
+            response.cut_client = partial(shut, sock)
+            if response.break_off is not None:
+                watch = ClientWatch(sock, response.break_off)
+                watch.start()
         try:
             writer.write(client)
         except UpstreamBrokenOffError:
@@ -139,7 +141,6 @@ class WorkerDoor:
         finally:
             if watch is not None:
                 watch.stop()
-            client.finish()
         return True
 
 

@@ -38,8 +38,11 @@ class CircuitBreaker:
 
     def admit(self) -> bool:
         """Returns whether this call is the trial of an open circuit; raises `CircuitOpenError` to refuse it."""
-        if not self.is_open:
+        if self._opened_at is None:
             return False
+        return self._admit_to_open()
+
+    def _admit_to_open(self) -> bool:
         with self._lock:
             opened_at = self._opened_at
             if opened_at is None:

@@ -123,6 +123,7 @@ class _Upstream:
         self._monotonic = monotonic
         self.breaker = CircuitBreaker(service.breaker_failures, service.breaker_reset_seconds, monotonic)
         self._members = UpstreamMembers(service, monotonic)
+        self._limits = WaitLimits(service.read_timeout_seconds or None, None, monotonic)
 
     def open(self, request: UpstreamRequest) -> UpstreamResponse:
         upload = begin_upload(request.method, request.body)
@@ -212,7 +213,7 @@ class _Upstream:
         request: UpstreamRequest,
         upload: Upload,
     ) -> UpstreamResponse:
-        limits = WaitLimits(self._service.read_timeout_seconds or None, None, self._monotonic)
+        limits = self._limits
         exchange = Exchange(connection, may_switch=request.asks_for_websocket)
         exchange.send(head, upload, limits)
         if self._service.total_timeout_seconds:

@@ -77,7 +77,7 @@ class Exchange:
         while self._head is None:
             interim_answers = self._interim_answers
             try:
-                received = self._connection.receive(PIECE_BYTES, wait_limits.get_seconds())
+                received = self._connection.receive_answer(PIECE_BYTES, wait_limits.get_seconds())
             except TimeoutError:
                 raise UpstreamTimeoutError(internal_reason="the backend gave no answer in time") from None
             except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from app.core.errors import UpstreamBusyError
 from app.services.upstream_connection import UpstreamConnection
@@ -59,7 +60,10 @@ class UpstreamPool:
         Raises `UpstreamBusyError` when none came free in time, and what opening one raises.
         """
         while True:
-            connection = self._take_idle_or_slot(must_be_fresh)
+            # The usual way needs no lock: a `deque` gives each of its items to one taker only.
+            connection = None if must_be_fresh else self._pop_idle()
+            if connection is None:
+                connection = self._take_idle_or_slot(must_be_fresh)
             if connection is None:
                 return self._open_in_slot()
             if connection.is_fit(self._monotonic()) and not must_be_fresh:
@@ -70,6 +74,15 @@ class UpstreamPool:
         """For a connection whose last answer was read to its end and that can carry another call."""
         now = self._monotonic()
         connection.rest(now)
+        if self._is_quiet(now):
+            self._idle.append(connection)
+            # One may have come in line since, or the pool may have been closed.
+            if not self._waiters and not self._is_closed:
+                return
+            reclaimed = self._pop_idle()
+            if reclaimed is None:
+                return  # it is taken already
+            connection = reclaimed
         with self._lock:
             surplus = self._take_outdated(now)
             if self._is_closed:
@@ -98,17 +111,39 @@ class UpstreamPool:
         for connection in idle:
             self.discard(connection)
 
+    def _pop_idle(self) -> UpstreamConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _is_quiet(self, now: float) -> bool:
+        """Whether a connection that comes back has only to be put to the others."""
+        if self._waiters or self._is_closed:
+            return False
+        try:
+            longest_idle = self._idle[0]
+        except IndexError:
+            return True
+        return now - longest_idle.idle_since <= longest_idle.idle_limit_seconds
+
     def _take_idle_or_slot(self, must_be_fresh: bool) -> UpstreamConnection | None:
         """Returns an idle connection, or None when the caller now holds a slot to open one in."""
         with self._lock:
             has_room = self._slots_taken < self._max_connections
-            if self._idle and not (must_be_fresh and has_room):
-                return self._idle.pop()
+            idle = None if must_be_fresh and has_room else self._pop_idle()
+            if idle is not None:
+                return idle
             if has_room:
                 self._slots_taken += 1
                 return None
             waiter = _Waiter()
             self._waiters.append(waiter)
+            # Whoever gave one back a moment ago may not have seen that somebody waits.
+            late = self._pop_idle()
+            if late is not None:
+                self._waiters.remove(waiter)
+                return late
         return self._wait_in_line(waiter)
 
     def _wait_in_line(self, waiter: _Waiter) -> UpstreamConnection | None:
@@ -160,6 +195,7 @@ class UpstreamPool:
     def _take_outdated(self, now: float) -> list[UpstreamConnection]:
         """The longest idle stand first; without this they would stay open until the pool is emptied."""
         outdated = []
-        while self._idle and now - self._idle[0].idle_since > self._idle[0].idle_limit_seconds:
-            outdated.append(self._idle.popleft())
+        with suppress(IndexError):
+            while now - self._idle[0].idle_since > self._idle[0].idle_limit_seconds:
+                outdated.append(self._idle.popleft())
         return outdated

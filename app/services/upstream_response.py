@@ -97,8 +97,12 @@ class UpstreamResponse:
 
         `close` is still the caller's to call, when nobody uses the socket any more.
         """
+        return self._connection.tunnel_socket, self.take_piece_at_hand()
+
+    def take_piece_at_hand(self) -> bytes:
+        """Returns what came with the head, which `iter_body` yields no more."""
         piece, self._piece_at_hand = self._piece_at_hand, b""
-        return self._connection.tunnel_socket, piece
+        return piece
 
     def iter_body(self) -> Iterator[bytes]:
         """Yields the body's bytes as they arrive, in pieces of at most 1 MiB.
@@ -107,8 +111,7 @@ class UpstreamResponse:
         called.
         """
         if self._piece_at_hand:
-            piece, self._piece_at_hand = self._piece_at_hand, b""
-            yield piece
+            yield self.take_piece_at_hand()
         piece_bytes, flowed_bytes = PIECE_BYTES, 0
         while not self._framing.is_complete:
             received = self._receive(piece_bytes)

@@ -47,7 +47,6 @@ def write(
     sock = RecordingSocket()
     client = ClientWriter(sock, 5, lambda: 0)
     writer.write(client)
-    client.finish()
     assert sock.timeout is None
     return sock.sent, writer
 

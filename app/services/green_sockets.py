@@ -1,0 +1,70 @@
+"""Plain sockets under gevent, without the detours of its general case.
+
+gevent's `recv` asks the system first and waits when there is nothing; who has just sent a request knows that there is
+nothing yet. Its time limits are an exception, a context and a timer for each wait; here a wait costs the timer alone.
+TLS sockets are none of these: what is readable there need not be data.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+import gevent.socket
+from gevent import get_hub, getcurrent
+from gevent.monkey import get_original
+
+_READABLE = 1
+"""libev's EV_READ."""
+_poll = get_original("select", "poll")
+
+
+def is_green(sock: Any) -> bool:
+    """Whether it is a socket of gevent's, and not one that speaks TLS."""
+    return type(sock) is gevent.socket.socket
+
+
+class GreenSocket:
+    """A view of a gevent socket, whose owner closes it behind this. `raw` never blocks: it takes or gives what it can,
+    or raises `BlockingIOError`."""
+
+    __slots__ = ("_hub", "_poll", "_watcher", "raw")
+
+    def __init__(self, sock: Any) -> None:
+        self.raw: Any = sock._sock
+        self._hub = get_hub()
+        self._watcher = self._hub.loop.io(self.raw.fileno(), _READABLE)
+        self._poll: Any = None
+
+    def is_readable(self) -> bool:
+        """Whether bytes or an end are there, at this moment."""
+        if self._poll is None:
+            self._poll = _poll()
+            self._poll.register(self.raw.fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def wait_to_receive(self, seconds: float | None) -> None:
+        """Returns when bytes or an end may be there; raises `TimeoutError` after `seconds`."""
+        if seconds is None:
+            self._hub.wait(self._watcher)
+            return
+        timer = self._hub.loop.timer(seconds)
+        timer.start(getcurrent().throw, TimeoutError)
+        try:
+            self._hub.wait(self._watcher)
+        finally:
+            timer.close()
+
+    def receive(self, max_bytes: int, seconds: float | None) -> bytes:
+        """Waits, then returns what is there; b"" at the end. Raises `TimeoutError`, `OSError`."""
+        while True:
+            self.wait_to_receive(seconds)
+            try:
+                received: bytes = self.raw.recv(max_bytes)
+            except BlockingIOError:
+                continue  # somebody else has taken it
+            return received
+
+    def close(self) -> None:
+        """Before the socket: a watch must not outlive its descriptor."""
+        self._watcher.close()
