@@ -26,14 +26,20 @@ def is_green(sock: Any) -> bool:
 
 class GreenSocket:
     """A view of a gevent socket, whose owner closes it behind this. `raw` never blocks: it takes or gives what it can,
-    or raises `BlockingIOError`."""
+    or raises `BlockingIOError`.
 
-    __slots__ = ("_hub", "_poll", "_watcher", "raw")
+    The loop goes on watching the socket between two waits: to begin and end that each time costs a system call. One
+    greenlet waits at a time.
+    """
+
+    __slots__ = ("_hub", "_is_watched", "_poll", "_waiting", "_watcher", "raw")
 
     def __init__(self, sock: Any) -> None:
         self.raw: Any = sock._sock
         self._hub = get_hub()
         self._watcher = self._hub.loop.io(self.raw.fileno(), _READABLE)
+        self._is_watched = False
+        self._waiting: Any = None
         self._poll: Any = None
 
     def is_readable(self) -> bool:
@@ -45,15 +51,28 @@ class GreenSocket:
 
     def wait_to_receive(self, seconds: float | None) -> None:
         """Returns when bytes or an end may be there; raises `TimeoutError` after `seconds`."""
-        if seconds is None:
-            self._hub.wait(self._watcher)
-            return
-        timer = self._hub.loop.timer(seconds)
-        timer.start(getcurrent().throw, TimeoutError)
+        waiting = self._waiting = getcurrent()
+        if not self._is_watched:
+            self._is_watched = True
+            self._watcher.start(self._wake)
+        timer = None
+        if seconds is not None:
+            timer = self._hub.loop.timer(seconds)
+            timer.start(waiting.throw, TimeoutError)
         try:
-            self._hub.wait(self._watcher)
+            self._hub.switch()
         finally:
-            timer.close()
+            self._waiting = None
+            if timer is not None:
+                timer.close()
+
+    def _wake(self) -> None:
+        """Called by the loop as long as there is something to receive."""
+        if self._waiting is not None:
+            self._waiting.switch()
+        else:
+            self._is_watched = False
+            self._watcher.stop()
 
     def receive(self, max_bytes: int, seconds: float | None) -> bytes:
         """Waits, then returns what is there; b"" at the end. Raises `TimeoutError`, `OSError`."""
