@@ -249,19 +249,34 @@ def build_edge_lines(*, forwarded_for: str, proto: str, host: str) -> list[tuple
     return _check_own([("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto), ("X-Forwarded-Host", host)])
 
 
-def build_call_lines(
+def encode_call_lines(
     *, correlation_id: str, traceparent: str, prefix: str, bearer: str | None, identity: Identity | None
-) -> list[tuple[str, str]]:
-    """Returns the header lines of one call: its ids, what was cut off the client's path ("": nothing is said), the
-    token for the service, and who calls."""
-    lines = [("X-Correlation-ID", correlation_id), ("traceparent", traceparent)]
+) -> bytes:
+    """Returns the header lines of one call as they go on the wire: its ids, what was cut off the client's path ("":
+    nothing is said), the token for the service, and who calls."""
+    text = f"X-Correlation-ID: {correlation_id}\r\ntraceparent: {traceparent}\r\n"
+    line_count = 2
     if prefix:
-        lines.append(("X-Forwarded-Prefix", prefix))
+        text += f"X-Forwarded-Prefix: {prefix}\r\n"
+        line_count += 1
     if bearer is not None:
-        lines.append(("Authorization", f"Bearer {bearer}"))
+        text += f"Authorization: Bearer {bearer}\r\n"
+        line_count += 1
     if identity is not None:
-        lines += build_identity_lines(identity)
-    return _check_own(lines)
+        lines = build_identity_lines(identity)
+        text += _join_lines(lines)
+        line_count += len(lines)
+    if text.count("\r") != line_count or text.count("\n") != line_count or "\0" in text:
+        raise InternalError(internal_reason="a header value of our own holds a line break")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise InternalError(internal_reason="a header value of our own is not latin-1") from None
+
+
+@lru_cache(maxsize=1024)
+def _join_lines(lines: tuple[tuple[str, str], ...]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in lines])
 
 
 def _check_own(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -28,7 +28,8 @@ LARGEST_JOINED_BYTES = 64 * 1024
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONTENT_LENGTH_CHARS = len("Content-Length")
-_BODILESS_STATUSES = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_NO_CONTENT = HTTPStatus.NO_CONTENT.value
+_BODILESS_STATUSES = frozenset({_NO_CONTENT, HTTPStatus.NOT_MODIFIED.value})
 
 
 class ClientWriter:
@@ -172,7 +173,7 @@ class AnswerWriter:
         if self._framing == "chunked":
             lines.append("Transfer-Encoding: chunked")
         headers = response.headers
-        if response.status == HTTPStatus.NO_CONTENT:
+        if response.status == _NO_CONTENT:
             headers = _drop_length(headers)
         lines += [f"{name}: {value}" for name, value in headers]
         return _encode_head(lines)

@@ -29,7 +29,7 @@ from app.core.errors import (
     RouteNotFoundError,
     SessionExpiredError,
 )
-from app.core.headers import build_answer_headers, build_call_lines, check_unrepeated_headers
+from app.core.headers import build_answer_headers, check_unrepeated_headers, encode_call_lines
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
 from app.core.problem import build_login_url, build_problem
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
@@ -51,6 +51,8 @@ from app.services.bound_calls import BoundCalls
 from app.services.dpop_key import AccessToken, BoundToken
 from app.services.session_store import SessionRecord, build_identity
 from app.services.upstream_client import Upstream, UpstreamRequest, UpstreamResponse
+
+_SWITCHING_PROTOCOLS = HTTPStatus.SWITCHING_PROTOCOLS.value
 
 log = logs.get_logger(__name__)
 
@@ -124,7 +126,7 @@ class Pipeline:
         body = self._enforcer.check(call, match, target, checked_body)
         token = self._get_token(call, match.route)
         headers = self._build_headers(call, match, token)
-        upstream = self._open_upstream(call, match, target, *headers, body, token)
+        upstream = self._open_upstream(call, match, target, headers, body, token)
         return self._answer(call, match, upstream)
 
     def read_head(self, lines: HeaderLines, peer_address: str) -> HeadFacts:
@@ -261,10 +263,10 @@ class Pipeline:
 
     # Step 7
 
-    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> tuple[bytes, HeaderLines]:
-        """Returns what is the same for all calls with such a head, encoded, and what is this call's alone."""
+    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> bytes:
+        """Returns the header lines as they go on the wire."""
         shared = self._heads.encode_shared_lines(call.facts, call.own_origin, match.route.request_cookies)
-        return shared, build_call_lines(
+        return shared + encode_call_lines(
             correlation_id=call.request_id,
             traceparent=call.traceparent,
             prefix=build_forwarded_prefix(match, self._base_paths[match.route.service.name]),
@@ -280,8 +282,7 @@ class Pipeline:
         call: Call,
         match: RouteMatch,
         target: RequestTarget,
-        shared_headers: bytes,
-        headers: HeaderLines,
+        headers: bytes,
         body: RequestBody | None,
         token: AccessToken | None,
     ) -> UpstreamResponse:
@@ -289,8 +290,8 @@ class Pipeline:
         request = UpstreamRequest(
             method=call.request.method,
             target=build_upstream_target(match, target, self._base_paths[route.service.name]),
-            headers=headers,
-            shared_headers=shared_headers,
+            headers=[],
+            encoded_headers=headers,
             body=body,
             asks_for_websocket=call.handshake is not None,
             streaming=route.streaming,
@@ -307,7 +308,7 @@ class Pipeline:
 
     def _answer(self, call: Call, match: RouteMatch, upstream: UpstreamResponse) -> ProxyResponse:
         try:
-            if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS and call.handshake is not None:
+            if upstream.status == _SWITCHING_PROTOCOLS and call.handshake is not None:
                 check_switch(call.handshake, upstream.headers)
             headers = build_answer_headers(
                 upstream.headers,
@@ -320,7 +321,7 @@ class Pipeline:
         except BaseException:
             upstream.close()
             raise
-        if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        if upstream.status == _SWITCHING_PROTOCOLS:
             return self._switch(call, headers, upstream)
 
         response = ProxyResponse(

@@ -75,19 +75,24 @@ class Cells:
 
     def add(self, metric: Metric, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
         """Adds to a counter or a gauge."""
+        self.add_at(self.find_place(metric, labels), amount)
+
+    def find_place(self, metric: Metric, labels: tuple[str, ...] = ()) -> int:
+        """Returns where these numbers are and stay, for `add_at` and `observe_at`, which look nothing up."""
         place = self._places.get((metric.name, labels))
-        if place is None:
-            place = self._allocate(metric, labels)
+        return self._allocate(metric, labels) if place is None else place
+
+    def add_at(self, place: int, amount: float = 1.0) -> None:
         self._numbers[place] += amount
+
+    def observe_at(self, place: int, buckets: tuple[float, ...], value: float) -> None:
+        numbers = self._numbers
+        numbers[place + bisect_left(buckets, value)] += 1.0
+        numbers[place + len(buckets) + 1] += value
 
     def observe(self, metric: Metric, labels: tuple[str, ...], value: float) -> None:
         """Counts a value in its histogram's bucket; a bucket holds what is at most its bound."""
-        place = self._places.get((metric.name, labels))
-        if place is None:
-            place = self._allocate(metric, labels)
-        numbers = self._numbers
-        numbers[place + bisect_left(metric.buckets, value)] += 1.0
-        numbers[place + len(metric.buckets) + 1] += value
+        self.observe_at(self.find_place(metric, labels), metric.buckets, value)
 
     def render(self, metrics: Iterable[Metric], accept: str) -> tuple[str, bytes]:
         """Adds up all workers and returns content type and body, in the format that `accept` asks for."""

@@ -79,13 +79,22 @@ class Metrics:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._cells = Cells(directory)
+        self._in_progress = self._cells.find_place(CALLS_IN_PROGRESS)
+        self._places: dict[tuple[str, str, int], tuple[int, int]] = {}
+        """Of a call's counter and duration, by route, method and status: routes are few, and so are the others."""
 
     def observe_call(self, route_id: str, method: str, status: int, seconds: float) -> None:
         """Counts an answered call; `route_id` names a route or an endpoint of ours, or is empty: nothing matched."""
-        known_method = method if method in _METHODS else "OTHER"
-        route = route_id or "-"
-        self._cells.add(CALLS, (route, known_method, str(status)))
-        self._cells.observe(CALL_DURATION, (route,), seconds)
+        key = (route_id or "-", method if method in _METHODS else "OTHER", status)
+        places = self._places.get(key)
+        if places is None:
+            route, known_method, _ = key
+            places = self._places[key] = (
+                self._cells.find_place(CALLS, (route, known_method, str(int(status)))),
+                self._cells.find_place(CALL_DURATION, (route,)),
+            )
+        self._cells.add_at(places[0])
+        self._cells.observe_at(places[1], _SECONDS_BUCKETS, seconds)
 
     def observe_upstream(self, service: str, seconds: float) -> None:
         self._cells.observe(UPSTREAM_DURATION, (service,), seconds)
@@ -124,10 +133,10 @@ class Metrics:
         self._cells.add(STORE_ERRORS)
 
     def start_call(self) -> None:
-        self._cells.add(CALLS_IN_PROGRESS)
+        self._cells.add_at(self._in_progress)
 
     def end_call(self) -> None:
-        self._cells.add(CALLS_IN_PROGRESS, amount=-1.0)
+        self._cells.add_at(self._in_progress, -1.0)
 
     def note_enforcement_off(self) -> None:
         """Once a worker."""

@@ -244,7 +244,7 @@ def build_attempt_head(origin: Origin, request: UpstreamRequest, framing: str) -
         headers,
         framing,
         connection_lines,
-        request.shared_headers,
+        request.encoded_headers,
     )
 
 

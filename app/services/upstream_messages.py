@@ -25,7 +25,7 @@ class RequestBody(Protocol):
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request to a backend.
 
-    `target` is path and query exactly as they go on the request line, latin-1 decoded. `shared_headers` and `headers`
+    `target` is path and query exactly as they go on the request line, latin-1 decoded. `encoded_headers` and `headers`
     are complete but for Host, Content-Length, Transfer-Encoding and Connection, which belong to the connection and are
     written by the client. Target and headers may hold secrets, so neither is in the repr.
     """
@@ -33,7 +33,6 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     method: str
     target: str
     headers: list[tuple[str, str]]
-    """Of this request alone."""
     body: RequestBody | None = None
     build_url_headers: Callable[[str], list[tuple[str, str]]] | None = None
     """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
@@ -43,8 +42,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     streaming: bool = False
     """True: the answer's body may be silent for as long as it likes, and may take longer than the total timeout."""
 
-    shared_headers: bytes = b""
-    """Of many requests: from `encode_lines`, to stand before `headers`."""
+    encoded_headers: bytes = b""
+    """Further lines, which were judged and encoded before (`encode_lines`); they stand before `headers`."""
 
     def __repr__(self) -> str:
         return f"<UpstreamRequest {self.method}>"

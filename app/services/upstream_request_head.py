@@ -14,6 +14,7 @@ from app.core.errors import BadRequestError
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ORIGIN_FORM = re.compile(r"/[!-~\x80-\xff]*")
+_USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NEVER_PASSED_ON = frozenset(
     {
         "connection",
@@ -81,7 +82,7 @@ def build_request_head(
 
 def _check_request_line(method: str, target: str) -> None:
     """CONNECT is refused because its answer has no framing of its own (RFC 9112 §6.3)."""
-    if not _TOKEN.fullmatch(method) or method == "CONNECT":
+    if method not in _USUAL_METHODS and (not _TOKEN.fullmatch(method) or method == "CONNECT"):
         raise BadRequestError(internal_reason="the method for the backend is no token, or is CONNECT")
     if not _ORIGIN_FORM.fullmatch(target):
         raise BadRequestError(internal_reason="the target for the backend is not in origin-form")

@@ -124,6 +124,8 @@ class UpstreamResponse:
 
     def close(self) -> None:
         """Ends the exchange. Idempotent; called while another greenlet or thread reads the body, it ends that read."""
+        if not self._held:
+            return  # the usual case: the answer came to its end
         try:
             connection = self._held.pop()
         except IndexError:

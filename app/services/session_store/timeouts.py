@@ -45,7 +45,9 @@ class SessionTimeouts:
 
     def is_over(self, record: SessionRecord, now: float) -> bool:
         """A record from further in the future than clocks may differ is not believed."""
-        return self.remaining(record, now) <= 0 or record.created_at - now > CLOCK_STEP_TOLERANCE_SECONDS
+        if now >= record.last_seen_at + self.idle_seconds or now >= record.created_at + self.absolute_seconds:
+            return True
+        return record.created_at - now > CLOCK_STEP_TOLERANCE_SECONDS
 
     def is_touch_due(self, record: SessionRecord, now: float) -> bool:
         return now - record.last_seen_at >= self.touch_interval_seconds

@@ -14,12 +14,12 @@ from app.core.errors import BadRequestError, InternalError, UpstreamBadResponseE
 from app.core.headers import (
     HeaderView,
     build_answer_headers,
-    build_call_lines,
     build_client_lines,
     build_edge_lines,
     check_unrepeated_headers,
     choose_correlation_id,
     choose_traceparent,
+    encode_call_lines,
     encode_identifier,
     normalise_header_name,
     parse_connection_tokens,
@@ -68,7 +68,9 @@ def build_upstream(lines: Lines, **fields: Any) -> Lines:
     )
     edge = {name: given[name] for name in ("forwarded_for", "proto", "host")}
     call = {name: given[name] for name in ("correlation_id", "traceparent", "prefix", "bearer", "identity")}
-    return client + build_edge_lines(**edge) + build_call_lines(**call)
+    encoded = encode_call_lines(**call).decode("latin-1")
+    own = [line.partition(": ") for line in encoded.removesuffix("\r\n").split("\r\n")]
+    return [*client, *build_edge_lines(**edge), *((name, value) for name, _, value in own)]
 
 
 def build_answer(lines: Lines, **fields: Any) -> Lines:

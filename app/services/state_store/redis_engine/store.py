@@ -108,7 +108,7 @@ class RedisStateStore:
         return StoredRecord(frame.value, RedisMark(frame.head, position, frame.expires_at))
 
     def is_current(self, key: str, mark: Hashable) -> bool:
-        if not isinstance(mark, RedisMark) or not self._build_name(key).is_announced:
+        if not isinstance(mark, RedisMark) or not _is_announced(key):
             return False
         return self._clock() < mark.expires_at and self._changes.is_current(key, mark.read_at_position, mark.head)
 
@@ -238,6 +238,10 @@ class RedisStateStore:
     def _complain_once(self, key: str, reason: str) -> None:
         if self._complaints.is_new(key, reason):
             _log.warning("store.record_unreadable", kind=key.partition(":")[0], reason=reason)
+
+
+def _is_announced(key: str) -> bool:
+    return key.partition(":")[0] in ANNOUNCED_KINDS
 
 
 def _build_milliseconds(seconds: float) -> int:
