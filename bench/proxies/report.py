@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -88,6 +89,7 @@ def describe_machine(cores: Cores) -> Found:
         "processor": model,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "interpreter": str(Path(sys.executable).resolve()),
         "commit": commit.stdout.strip(),
         "proxy_core": cores.proxy,
         "other_core": cores.others,
