@@ -108,7 +108,8 @@ def parse_plain_head(received: bytes, limits: HeadLimits) -> PlainHead | None:
 def parse_plain_request_line(line: bytes, limits: HeadLimits) -> tuple[str, str] | None:
     """Returns method and raw target of a request line, given without its end, as `parse_plain_head` reads them."""
     parsed = _parse(line + b"\r\n\r\n", limits)
-    if parsed is None or parsed["headers"]:
+    # Else what was given is more than one line, whatever the parser takes for the end of one.
+    if parsed is None or parsed["headers"] or parsed["consumed"] != len(line) + 4:
         return None
     return _PLAIN_METHODS[parsed["method"]], parsed["path"].decode("ascii")
 

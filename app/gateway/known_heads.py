@@ -69,7 +69,7 @@ class KnownHeads:
         head = parse_plain_head(received, self._limits)
         if head is None:
             return None
-        # The parser takes a bare LF for the end of a line: then these bytes are not all of the header lines.
+        # Else these bytes are not all of the header lines, whatever the parser takes for the end of one.
         is_all = head.size == size and b"\n" not in received[:line_end] and len(key[1]) <= LONGEST_REMEMBERED_BYTES
         facts = self._read(head.headers, peer_address)
         return ReadHead(head.method, head.raw_target, facts, head.wants_close, head.size, key if is_all else None)
@@ -78,3 +78,6 @@ class KnownHeads:
         """After the call: remembers its lines where a session was found behind them."""
         if head.key is not None and head.facts.has_session:
             self._known.keep(head.key, _Known(head.facts, head.wants_close))
+
+    def __len__(self) -> int:
+        return len(self._known)

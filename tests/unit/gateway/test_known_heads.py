@@ -1,0 +1,166 @@
+"""What is remembered of header lines holds for the same bytes only, and reads them as who has never met them does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from app.gateway import known_heads
+from app.gateway.fast_head import HeadLimits, parse_plain_head
+from app.gateway.head_facts import HeadFacts
+from app.gateway.known_heads import LONGEST_REMEMBERED_BYTES, KnownHeads, ReadHead
+from tests.unit.gateway.test_fast_head import LIMITS, NOT_PLAIN, PLAIN, requests
+
+PEER = "192.0.2.7"
+USUAL = b"GET /a HTTP/1.1\r\nHost: a\r\nCookie: s=1\r\n\r\n"
+USUAL_LINES = USUAL[USUAL.index(b"\r\n") :]
+
+
+class Reader:
+    """Notes which lines had to be read, from whom."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[list[tuple[str, str]], str]] = []
+
+    def __call__(self, lines: list[tuple[str, str]], peer: str) -> HeadFacts:
+        self.read.append((lines, peer))
+        unread: Any = None
+        return HeadFacts(
+            lines=lines,
+            headers=unread,
+            metadata=unread,
+            correlation_id="",
+            traceparent="",
+            forwarded_for=peer,
+            client_address=peer,
+            own_origin=None,
+        )
+
+
+def build(reader: Callable[[list[tuple[str, str]], str], HeadFacts], now: Callable[[], float] = float) -> KnownHeads:
+    return KnownHeads(LIMITS, reader, now)
+
+
+def call(heads: KnownHeads, received: bytes, peer: str = PEER, *, has_session: bool = True) -> ReadHead | None:
+    """As a worker does: reads a head, finds a session behind it or none, and hands the head back."""
+    head = heads.parse(received, peer)
+    if head is not None:
+        head.facts.has_session = has_session
+        heads.keep(head)
+    return head
+
+
+def describe(head: Any) -> object:
+    if head is None:
+        return None
+    lines = head.facts.lines if isinstance(head, ReadHead) else head.headers
+    return head.method, head.raw_target, lines, head.wants_close, head.size
+
+
+def test_lines_that_come_again_are_not_read_again() -> None:
+    reader = Reader()
+    heads = build(reader)
+    first = call(heads, USUAL)
+    second = call(heads, USUAL.replace(b"GET /a", b"DELETE /b?c"))
+    assert first is not None
+    assert second is not None
+    assert second.facts is first.facts
+    assert (second.method, second.raw_target) == ("DELETE", "/b?c")
+    assert len(reader.read) == 1
+
+
+@pytest.mark.parametrize(
+    ("received", "peer"),
+    [
+        pytest.param(USUAL.replace(b"s=1", b"s=2"), PEER, id="another-cookie"),
+        pytest.param(USUAL.replace(b"Host: a", b"host: a"), PEER, id="another-spelling"),
+        pytest.param(USUAL.replace(b"\r\n\r\n", b"\r\nX: a\r\n\r\n"), PEER, id="one-line-more"),
+        pytest.param(USUAL, "192.0.2.8", id="another-peer"),
+    ],
+)
+def test_lines_that_differ_are_read(received: bytes, peer: str) -> None:
+    reader = Reader()
+    heads = build(reader)
+    call(heads, USUAL)
+    head = call(heads, received, peer)
+    assert head is not None
+    assert head.facts.client_address == peer
+    assert len(reader.read) == 2
+
+
+def test_lines_without_a_session_behind_them_are_not_kept() -> None:
+    reader = Reader()
+    heads = build(reader)
+    call(heads, USUAL, has_session=False)
+    call(heads, USUAL, has_session=False)
+    assert len(reader.read) == 2
+
+
+def test_long_lines_are_not_kept() -> None:
+    reader = Reader()
+    heads = build(reader)
+    received = USUAL.replace(b"s=1", b"s=" + b"1" * LONGEST_REMEMBERED_BYTES)
+    call(heads, received)
+    call(heads, received)
+    assert len(reader.read) == 2
+
+
+def test_what_is_kept_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_heads, "MOST_REMEMBERED", 10)
+    heads = build(Reader())
+    for number in range(100):
+        call(heads, USUAL.replace(b"s=1", b"s=%d" % number))
+    assert len(heads) <= 20
+
+
+@pytest.mark.parametrize("received", PLAIN + NOT_PLAIN)
+def test_a_head_that_is_known_reads_as_one_that_is_not(received: bytes) -> None:
+    heads = build(Reader())
+    expected = describe(parse_plain_head(received, LIMITS))
+    for _ in range(3):
+        assert describe(call(heads, received)) == expected
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET /a HTTP/1.1\n",
+        b"GET /a HTTP/1.1\nX: y",
+        b"GET /a HTTP/1.1\n\n",
+        b"GET /a HTTP/1.1\n\r\nGET /b HTTP/1.1",
+        b"GET /a",
+        b"GET /a HTTP/1.0",
+        b"POST /a HTTP/1.1",
+        b"GET //a HTTP/1.1",
+        b"GET /a HTTP/1.1\r",
+        b"GET /\xe4 HTTP/1.1",
+        b"\r\nGET /a HTTP/1.1",
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1",
+        b"",
+    ],
+)
+def test_known_lines_behind_any_other_beginning_mean_nothing(beginning: bytes) -> None:
+    heads = build(Reader())
+    assert call(heads, USUAL) is not None
+    received = beginning + USUAL_LINES
+    assert describe(call(heads, received)) == describe(parse_plain_head(received, LIMITS))
+
+
+@settings(max_examples=400, deadline=None)
+@given(requests(), requests())
+def test_whatever_comes_behind_whatever_is_read_as_if_it_came_first(first: bytes, second: bytes) -> None:
+    heads = build(Reader())
+    call(heads, first)
+    _, _, lines = first.partition(b"\r\n")
+    begin, _, _ = second.partition(b"\r\n")
+    for received in (first, second, begin + b"\r\n" + lines, second + first):
+        assert describe(call(heads, received)) == describe(parse_plain_head(received, LIMITS))
+
+
+def test_limits_hold_for_known_lines_too() -> None:
+    heads = KnownHeads(HeadLimits(20, 100, 8190), Reader(), float)
+    assert call(heads, USUAL) is not None
+    assert call(heads, b"GET /" + b"a" * 20 + b" HTTP/1.1" + USUAL_LINES) is None
