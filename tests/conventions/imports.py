@@ -33,8 +33,9 @@ FLASK_PLACES = (
 )
 
 GEVENT = frozenset({"gevent", "greenlet"})
-GEVENT_PLACES = ("gunicorn.conf.py", "app/gateway/worker.py")
-"""All other code is plain blocking Python, which gunicorn.conf.py patches. A file that starts greenlets joins here."""
+GEVENT_PLACES = ("gunicorn.conf.py", "app/gateway/worker.py", "app/services/green_sockets.py")
+"""All other code is plain blocking Python, which gunicorn.conf.py patches. A file that starts greenlets, or lets them
+wait, joins here."""
 
 PICKLING = frozenset(
     {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "jsonpickle"}
@@ -98,7 +99,7 @@ def _judge_import(each: Import, path: str) -> Iterator[str]:
     if each.top in FLASK and path.startswith("app/") and not path.startswith(FLASK_PLACES):
         yield f"{each.top} has no place here"
     if each.top in GEVENT and path not in GEVENT_PLACES:
-        yield "gevent is imported only where greenlets are started"
+        yield "gevent is imported only where greenlets are started or wait"
     if each.top in PICKLING:
         yield "nothing is pickled"
     if each.top == "yaml" and not path.startswith(SETTINGS_PLACE):
