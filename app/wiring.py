@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flask import Flask
 
 from app.gateway.enforcement import Enforcer
+from app.gateway.event_streams import EventStreams
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
 from app.gateway.record import CallRecorder
@@ -76,6 +77,7 @@ class Services:
     policy: GatewayPolicy
     pipeline: Pipeline
     tunnels: Tunnels
+    event_streams: EventStreams
     forward_authorizer: ForwardAuthorizer
     frontends: Mapping[str, Frontend]
     """By `host[:port]` of the origin."""
@@ -195,6 +197,7 @@ def build_services(
         count_store_error=metrics.count_store_error,
     )
     tunnels = Tunnels(count=metrics.count_tunnels)
+    event_streams = EventStreams()
     return Services(
         configuration=configuration,
         state_store=state_store,
@@ -238,6 +241,7 @@ def build_services(
         upstream_client=upstream_client,
         policy=policy,
         tunnels=tunnels,
+        event_streams=event_streams,
         pipeline=Pipeline(
             policy=policy,
             route_table=configuration.route_table,
@@ -258,6 +262,7 @@ def build_services(
             recorder=CallRecorder(metrics, monotonic),
             watch=SessionWatch(session_store),
             tunnels=tunnels,
+            event_streams=event_streams,
             limits=call_limits if call_limits.limits_anybody else None,
             clock=clock,
             monotonic=monotonic,

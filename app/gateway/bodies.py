@@ -69,7 +69,7 @@ class AnswerBody:
                 self._call.bytes_out += len(piece)
                 yield piece
         except UpstreamBrokenOffError:
-            if not self._call.has_client_gone and not self._call.error_code:
+            if not self._call.is_broken_off and not self._call.error_code:
                 self._call.error_code = "upstream_bad_response"
             raise
         self._call.is_cut_off = False

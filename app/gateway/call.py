@@ -45,7 +45,8 @@ class Call(msgspec.Struct):
     upstream_seconds: float | None = None
     bytes_in: int = 0
     bytes_out: int = 0
-    has_client_gone: bool = False
+    is_broken_off: bool = False
+    """By us, and so no fault of the backend: the client went away, or the worker stops."""
     is_cut_off: bool = False
     """The answer ended before its end: the client went away or the backend broke off."""
 

@@ -42,6 +42,7 @@ from app.gateway.call import Call
 from app.gateway.call_ids import make_request_id, make_traceparent
 from app.gateway.collaborators import Bearers, Limits, Recorder, Sessions, Tokens, Watch
 from app.gateway.enforcement import Enforcer
+from app.gateway.event_streams import EventStreams, is_event_stream
 from app.gateway.head_facts import HeadFacts, HeadReader
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody, do_nothing
 from app.gateway.policy import GatewayPolicy
@@ -73,6 +74,7 @@ class Pipeline:
         recorder: Recorder,
         watch: Watch,
         tunnels: Tunnels,
+        event_streams: EventStreams,
         limits: Limits | None,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -89,6 +91,7 @@ class Pipeline:
         self._recorder = recorder
         self._watch = watch
         self._tunnels = tunnels
+        self._event_streams = event_streams
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
@@ -342,7 +345,8 @@ class Pipeline:
         self._recorder.end(call, upstream.status)
 
     def _follow(self, call: Call, route: Route, upstream: UpstreamResponse, response: ProxyResponse) -> None:
-        """For an answer that is still to come: it ends with its session, and a stream when its client goes away."""
+        """For an answer that is still to come: it ends with its session, a stream when its client goes away, and a
+        stream of events when the worker stops."""
 
         def close() -> None:
             stop_watch()
@@ -350,7 +354,7 @@ class Pipeline:
             self._end(call, upstream)
 
         def break_off() -> None:
-            call.has_client_gone = True
+            call.is_broken_off = True
             upstream.close()
 
         def end_with_session() -> None:
@@ -361,6 +365,8 @@ class Pipeline:
 
         response.close = close
         response.break_off = break_off if route.streaming else None
+        if is_event_stream(upstream.headers):
+            response.body = self._event_streams.follow(response.body, break_off)
         stop_watch = do_nothing
         if call.session_key is not None:
             stop_watch = self._watch.begin(call.session_key, end_with_session)

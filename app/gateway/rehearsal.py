@@ -21,6 +21,7 @@ from app.core.routes import RouteMatch, Service
 from app.gateway.bodies import ReadBody
 from app.gateway.call import Call
 from app.gateway.enforcement import Enforcer
+from app.gateway.event_streams import EventStreams
 from app.gateway.messages import HeaderLines, ProxyRequest
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
@@ -170,6 +171,7 @@ class Rehearser:
             recorder=_NotingRecorder(notes),
             watch=SessionWatch(_NobodyEnds()),
             tunnels=Tunnels(),
+            event_streams=EventStreams(),
             limits=None,
             clock=self._clock,
             monotonic=self._monotonic,

@@ -29,6 +29,7 @@ from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.headers import HeaderView, check_unrepeated_headers, parse_connection_tokens
+from app.gateway.event_streams import EventStreams
 from app.gateway.fast_head import LARGEST_PLAIN_BYTES, find_head_limits
 from app.gateway.http1 import SERVER_NAME
 from app.gateway.known_heads import KnownHeads, ReadHead
@@ -61,6 +62,9 @@ class _Services(Protocol):
 
     @property
     def tunnels(self) -> Tunnels: ...
+
+    @property
+    def event_streams(self) -> EventStreams: ...
 
 
 class _Connection:
@@ -105,6 +109,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         server = services.configuration.settings.server
         self._metrics = services.metrics
         self._tunnels = services.tunnels
+        self._event_streams = services.event_streams
         self._header_timeout_seconds: float = server.header_timeout_seconds
         self._keepalive_seconds: float = server.keepalive_seconds
         self._body_timeout_seconds: float = server.body_timeout_seconds
@@ -272,10 +277,11 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 
     def notify(self) -> None:
         """Called each second, also while stopping: idle connections end then, as nothing is in flight on them, and
-        WebSockets are told, for nothing else would end them."""
+        WebSockets and streams of events are told, for nothing else would end them."""
         super().notify()
         if not self.alive:
             self._tunnels.tell_going_away()
+            self._event_streams.tell_going_away()
             for sock in tuple(self._idle):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RD)
