@@ -94,7 +94,10 @@ worker_tmp_dir = _MEMORY
 preload_app = False
 # Seconds. A worker whose loop has stood still for this long is replaced; long calls do not stop the loop.
 timeout = 30
-graceful_timeout = math.ceil(settings.server.graceful_timeout_seconds)
+# What is under way when this is over is ended by its worker, which then still has to write down what became of it. So
+# the master waits longer; `post_fork` tells the worker its own time.
+_LAST_WORDS_SECONDS = 8
+graceful_timeout = math.ceil(settings.server.graceful_timeout_seconds) + _LAST_WORDS_SECONDS
 # Workers are not restarted for their age: that would cut long streams, and there is no leak to hide.
 max_requests = 0
 # No second way in.
@@ -158,6 +161,11 @@ def refuse_faulty_reloads(server):
             reload()
 
     server.reload = reload_if_faultless
+
+
+def post_fork(_server, worker):
+    """Runs in the worker, first of all."""
+    worker.cfg.set("graceful_timeout", graceful_timeout - _LAST_WORDS_SECONDS)
 
 
 def worker_exit(_server, worker):

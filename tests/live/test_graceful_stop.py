@@ -140,7 +140,7 @@ def test_streams_of_events_end_whole_at_once_and_other_calls_when_they_are_done(
                 assert idle.read_to_end() == half.read_to_end() == b"", "and nothing comes behind it"
                 feed.may_answer.set()
                 assert slow.read_answer().body == b"ok"
-                assert bff.stop() == 0
+                wait_until(lambda: not bff.child.is_running(), timeout_seconds=GRACE_SECONDS, what="the end of the BFF")
                 assert time.monotonic() - told_at < GRACE_SECONDS / 2
         finally:
             bff.stop()

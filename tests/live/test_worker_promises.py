@@ -14,6 +14,7 @@ import requests
 
 from tests.support.bff import PROJECT, Bff, build_route, start_bff
 from tests.support.gateway import parse_answer
+from tests.support.log_lines import read_lines
 from tests.support.processes import wait_until
 from tests.support.raw_backend import OK_ANSWER, Conversation, RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
@@ -133,6 +134,7 @@ def test_at_a_stop_calls_have_until_the_graceful_timeout_and_then_end_without_an
     tmp_path: Path, backend: RawBackend
 ) -> None:
     running = start(tmp_path, backend)
+    [worker_pid] = running.worker_pids()
     with closing(Wire(running)) as hanging, closing(Wire(running)) as streaming, closing(Wire(running)) as idle:
         idle.ask("GET /pub/x HTTP/1.1")
         assert idle.read_answer().status == 200
@@ -150,7 +152,11 @@ def test_at_a_stop_calls_have_until_the_graceful_timeout_and_then_end_without_an
         assert b"0\r\n\r\n" not in streaming.read_to_end().partition(b"begun")[2], "cut off, and not made to look whole"
         assert time.monotonic() - began >= 2 * 0.9
         assert hanging.read_to_end() == b""
+    wait_until(lambda: not running.child.is_running(), timeout_seconds=20, what="the end of the BFF")
     running.stop()
+    assert read_lines([running.child.log_path], event=f"Worker exiting (pid: {worker_pid})"), "it ended by itself"
+    [line] = read_lines([running.child.log_path], log="access", path="/pub/stream")
+    assert (line["status"], line["aborted"]) == (200, True)
 
 
 def test_nobody_is_believed_what_scheme_or_path_a_call_came_with(bff: Bff, backend: RawBackend) -> None:
