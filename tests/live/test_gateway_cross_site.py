@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.support.gateway import ALLOWED_ORIGIN, Gateway
+from tests.support.gateway import ALLOWED_ORIGIN, Answer, Gateway
 
 pytestmark = pytest.mark.live
 
@@ -24,6 +24,23 @@ FOREIGN = [
 ]
 COOKIE_ROUTES = ["/api/crud/x", "/api/users/7/notes", "/api/kept/x", "/mine/x", "/api/auth/session"]
 
+FORMS = [
+    pytest.param(("Origin: https://evil.example", "Sec-Fetch-Site: cross-site"), id="B1-cross-site-form"),
+    pytest.param(("Origin: null", "Sec-Fetch-Site: cross-site"), id="B2-sandboxed-form"),
+    pytest.param(("Origin: http://sibling.localhost", "Sec-Fetch-Site: same-site"), id="B1-sibling-form"),
+    pytest.param(("Sec-Fetch-Site: same-site",), id="B1-sibling-form-without-origin"),
+]
+FORM_TARGETS = [
+    *("/api/crud/x", "/api/users/7/notes", "/api/kept/x", "/mine/x", "/download/x", "/shared/x"),
+    *("/auth/logout", "/api/auth/session/refresh"),
+]
+
+
+def post_form(gateway: Gateway, target: str, lines: tuple[str, ...]) -> Answer:
+    """What a form of another page sends, JSON in its text; with the token even, as if it had leaked."""
+    navigation = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Content-Type: text/plain")
+    return gateway.call("POST", target, *lines, *navigation, body=b'{"title": "="}')
+
 
 @pytest.mark.parametrize("lines", FOREIGN)
 @pytest.mark.parametrize("target", COOKIE_ROUTES)
@@ -31,6 +48,15 @@ def test_a_call_of_a_foreign_page_is_refused(gateway: Gateway, target: str, line
     answer = gateway.call("GET", target, *lines)
     assert (answer.status, answer.code) == (403, "csrf_failed")
     assert answer.get("Access-Control-Allow-Origin") is None
+    assert gateway.take_requests() == []
+
+
+@pytest.mark.parametrize("lines", FORMS)
+@pytest.mark.parametrize("target", FORM_TARGETS)
+def test_a_form_of_a_foreign_page_is_refused(gateway: Gateway, target: str, lines: tuple[str, ...]) -> None:
+    answer = post_form(gateway, target, lines)
+    assert (answer.status, answer.code) == (403, "csrf_failed")
+    assert gateway.sessions.find(gateway.session_id) is not None
     assert gateway.take_requests() == []
 
 

@@ -68,6 +68,8 @@ ROUTES: dict[str, Any] = {
             "rate_limit": "2/hour",
             "id": "limited",
         },
+        {"path": "/api/socket", "upstream_path": "/socket", "auth": "session", "methods": ["GET"], "websocket": True},
+        {"path": "/public/socket", "upstream_path": "/socket", "auth": "none", "methods": ["GET"], "websocket": True},
         {"path": "/mine/*", "target_service": "user_service", "upstream_path": "/{path}", "auth": "session"},
     ]
 }
@@ -184,10 +186,17 @@ def echo(conversation: Conversation) -> None:
         request = conversation.read_request()
         path = request.request_line.split(b" ")[1]
         conversation.send(ANSWERS.get(path, PLAIN_ANSWER))
+        if path == b"/socket":
+            conversation.send(conversation.receive())
         if path in CUT_SHORT:
             return
 
 
+HANDSHAKE = (
+    *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+"""What `/socket` takes: it answers 101 and sends back what comes behind that."""
 PLAIN_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 COOKIES = b"Set-Cookie: theme=dark\r\nSet-Cookie: bff_session=stolen; Path=/\r\nSet-Cookie: other=1\r\n"
 ANSWERS: dict[bytes, bytes] = {
@@ -209,11 +218,15 @@ ANSWERS: dict[bytes, bytes] = {
     b"/v1/to-the-end": b"HTTP/1.1 200 OK\r\n\r\nall there is",
     b"/v1/cut-length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
     b"/v1/cut-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n",
+    b"/socket": (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    ),
     b"/v1/split": b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 2\r\n\r\nok",
 }
 
 
-CUT_SHORT = frozenset({b"/v1/to-the-end", b"/v1/cut-length", b"/v1/cut-chunk"})
+CUT_SHORT = frozenset({b"/v1/to-the-end", b"/v1/cut-length", b"/v1/cut-chunk", b"/socket"})
 """After these the backend closes."""
 
 
