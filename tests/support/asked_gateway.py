@@ -15,6 +15,7 @@ import yaml
 
 from tests.support.authzen_pdp import AuthzenPdp, Question
 from tests.support.bff import start_bff
+from tests.support.doors import DOORS
 from tests.support.gateway import Gateway, echo, put_session
 from tests.support.raw_backend import RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
@@ -63,8 +64,11 @@ def build_route(route: AskedRoute) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def asked_gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AskedGateway]:
+@pytest.fixture(scope="module", params=DOORS)
+def asked_gateway_process(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AskedGateway]:
+    """Once with each door; tests take `asked_gateway`."""
     directory = tmp_path_factory.mktemp("asked")
     with ExitStack() as parts:
         backend = parts.enter_context(RawBackend(echo))
@@ -78,6 +82,7 @@ def asked_gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             client=BASIC_CLIENT,
             backend_url=backend.url,
             workers=1,
+            door=request.param,
             settings={"frontends": []},  # what no route claims is refused
             routes={
                 "services": {"recorder": {"base_url": backend.url, "token": {"mode": "none"}}},
@@ -86,7 +91,7 @@ def asked_gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         )
         parts.callback(bff.stop)
         sessions, session_id = put_session(bff)
-        yield AskedGateway(bff, backend, session_id, sessions, pdp=pdp)
+        yield AskedGateway(bff, backend, session_id, sessions, door=request.param, pdp=pdp)
 
 
 @pytest.fixture
