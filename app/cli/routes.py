@@ -23,6 +23,7 @@ from app.cli.explanation import build_explanation, print_explanation
 from app.cli.opening import describe_error, fail, load_configuration_or_exit, log_to_standard_error
 from app.cli.output import open_console, tell_count
 from app.core.errors import LoginFailedError
+from app.core.forward_auth import ForwardAuthRule
 from app.core.routes import Route
 from app.gateway.rehearsal import RehearsedCall, Rehearser
 from app.services.authorization import build_path_mapper, build_pdp
@@ -39,23 +40,22 @@ def routes() -> None:
 
 @routes.command("list")
 @click.option("--service", metavar="NAME", help="Only the routes to this service.")
-@click.option(
-    "--authz", type=click.Choice(["pdp", "none"]), help="Only the routes that ask the decision point, or not."
-)
+@click.option("--authz", type=click.Choice(["pdp", "none"]), help="Only what asks the decision point, or does not.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @config_dir_option
 def list_routes(service: str | None, authz: str | None, as_json: bool, config_dir: Path | None) -> None:
-    """List the routes in the order of the file, and where each takes its mapping from.
+    """List the routes in the order of the file, and where each takes its mapping from; behind them the forward_auth
+    entries, which an edge asks about.
 
-    Into a file or a pipe goes one line a route, with tabs between the columns.
+    Into a file or a pipe goes one line for each, with tabs between the columns.
     """
     configuration = load_configuration_or_exit(config_dir)
     mapper = build_path_mapper(configuration)
     entries = [
-        _build_entry(route, mapper)
-        for route in configuration.route_table.routes
-        if service in (None, route.service.name) and authz in (None, route.authz)
+        *(_build_entry(route, mapper) for route in configuration.route_table.routes),
+        *(_build_forwarded_entry(rule, mapper) for rule in configuration.forward_auth.rules),
     ]
+    entries = [e for e in entries if service in (None, e["service"]) and authz in (None, e["authz"])]
     if as_json:
         click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
         return
@@ -68,7 +68,7 @@ def list_routes(service: str | None, authz: str | None, as_json: bool, config_di
     for entry in entries:
         table.add_row(*map(Text, _build_cells(entry)))
     console.print(table)
-    console.print(Text(f"{tell_count(len(entries), 'route')}."))
+    console.print(Text(_tell_total(entries)))
 
 
 @routes.command()
@@ -126,9 +126,18 @@ def explain(
     sys.exit(0 if explanation["passes"] else 1)
 
 
+def _tell_total(entries: list[dict[str, Any]]) -> str:
+    forwarded_count = sum(entry["kind"] == "forward_auth" for entry in entries)
+    routes_told = tell_count(len(entries) - forwarded_count, "route")
+    if not forwarded_count:
+        return f"{routes_told}."
+    return f"{routes_told}, {forwarded_count} forward_auth {'entry' if forwarded_count == 1 else 'entries'}."
+
+
 def _build_entry(route: Route, mapper: PathMapper) -> dict[str, Any]:
     base_url = route.service.base_urls[0].rstrip("/")
     return {
+        "kind": "route",
         "id": route.id,
         "path": route.path,
         "methods": sorted(route.methods),
@@ -144,14 +153,35 @@ def _build_entry(route: Route, mapper: PathMapper) -> dict[str, Any]:
     }
 
 
+def _build_forwarded_entry(rule: ForwardAuthRule, mapper: PathMapper) -> dict[str, Any]:
+    """The application is its edge's, so there is no service. Any method is asked about; one that is not among the
+    mappings is `unmapped` where the decision point is to be asked."""
+    sources = mapper.list_forwarded_sources(rule) if rule.authz == "pdp" else {}
+    return {
+        "kind": "forward_auth",
+        "id": rule.id,
+        "host": rule.host,
+        "path": rule.path,
+        "methods": None,
+        "auth": "session",
+        "authz": rule.authz,
+        "service": None,
+        "upstream": None,
+        "login_redirect": rule.login_redirect,
+        "mappings": {method: [_tell_source(source) for source in sources[method]] for method in sorted(sources)},
+    }
+
+
 def _tell_source(source: MappingSource) -> str:
     return f"endpoint_map {source.path}" if source.kind == "endpoint_map" else source.kind
 
 
 def _build_cells(entry: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(
-        {**entry, "methods": " ".join(entry["methods"]), "authz": _tell_authz(entry)}[column] for column in _COLUMNS
-    )
+    if entry["kind"] == "forward_auth":
+        told = {"methods": "any", "service": "-", "upstream": "forward_auth"}
+    else:
+        told = {"methods": " ".join(entry["methods"])}
+    return tuple({**entry, **told, "authz": _tell_authz(entry)}[column] for column in _COLUMNS)
 
 
 def _tell_authz(entry: dict[str, Any]) -> str:
@@ -159,6 +189,8 @@ def _tell_authz(entry: dict[str, Any]) -> str:
     by_sources: dict[tuple[str, ...], list[str]] = {}
     for method, sources in entry["mappings"].items():
         by_sources.setdefault(tuple(sources) or ("unmapped",), []).append(method)
+    if entry["methods"] is None and entry["authz"] == "pdp":
+        by_sources.setdefault(("unmapped",), []).append("others")
     if not by_sources:
         return str(entry["authz"])
     if len(by_sources) == 1:

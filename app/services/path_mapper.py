@@ -131,14 +131,24 @@ class PathMapper:
         """
         if method in self._inline[route.id].methods:
             return (self._inline[route.id].source,)
-        path = parse_route_path(route.path)
-        shared = [
-            entry.source
-            for entry in self._endpoints.values
-            if method in entry.methods and share_a_path(path, parse_route_path(entry.source.path))
-        ]
+        shared = [entry.source for entry in self._list_endpoints(route.path) if method in entry.methods]
         derived = self._derived.get(route.id)
         return (*shared, *([derived.source] if derived and method in derived.methods else []))
+
+    def list_forwarded_sources(self, rule: ForwardAuthRule) -> Mapping[str, tuple[MappingSource, ...]]:
+        """As `list_sources`, for every method that is mapped at all for an application that an edge protects."""
+        inline = self._inline[rule.id]
+        sources: dict[str, tuple[MappingSource, ...]] = dict.fromkeys(inline.methods, (inline.source,))
+        for entry in self._list_endpoints(rule.path):
+            for method, mapping in entry.methods.items():
+                if method not in inline.methods and not mapping.needs_body:
+                    sources[method] = (*sources.get(method, ()), entry.source)
+        return sources
+
+    def _list_endpoints(self, path: str) -> list[_Entry]:
+        """The entries of `endpoint_map` that speak for a part at least of the paths that `path` takes."""
+        parsed = parse_route_path(path)
+        return [e for e in self._endpoints.values if share_a_path(parsed, parse_route_path(e.source.path))]
 
     def list_actions(self, resource_type: str) -> tuple[str, ...]:
         """All actions that any mapping knows for a type of resource, sorted."""

@@ -84,6 +84,77 @@ def test_the_list_tells_where_each_route_leads_and_where_its_mapping_is_from(fol
     ]
 
 
+def protect_tools(folder: ConfigFolder) -> None:
+    """Two entries for an application behind an edge; one asks, and the endpoint map speaks for a part of it."""
+    asking = {"authz": "pdp", "authz_map": {"GET": {"resource": "tool", "action": "use", "id_from": "{path}"}}}
+    folder.routes["forward_auth"] = [
+        {"host": "app.example.com", "path": "/tools/*", "login_redirect": True, **asking},
+        {"host": "app.example.com", "path": "/graph", "authz": "none"},
+    ]
+    assert folder.pdp is not None
+    folder.pdp["endpoint_map"]["/tools/{id}"] = {
+        "GET": {"resource": "never", "action": "looked-at"},
+        "PUT": {"resource": "tool", "action": "change"},
+        "POST": {"resource": "tool", "action": "create", "props": {"kind": "$.kind"}},  # an edge keeps the body
+    }
+
+
+def test_the_list_tells_what_an_edge_may_let_through(folder: ConfigFolder) -> None:
+    protect_tools(folder)
+    result = run(folder, "list")
+    assert result.exit_code == 0
+    assert [line.split("\t") for line in result.stdout.splitlines()][3:] == [
+        [
+            "app.example.com/tools/*",
+            "/tools/*",
+            "any",
+            "session",
+            "pdp: GET HEAD authz_map; PUT endpoint_map /tools/{id}; others unmapped",
+            "-",
+            "forward_auth",
+        ],
+        ["app.example.com/graph", "/graph", "any", "session", "none", "-", "forward_auth"],
+    ]
+    tools = json.loads(run(folder, "list", "--json").stdout)[3]
+    assert (tools["kind"], tools["host"], tools["login_redirect"]) == ("forward_auth", "app.example.com", True)
+    assert tools["mappings"] == {
+        "GET": ["authz_map"], "HEAD": ["authz_map"], "PUT": ["endpoint_map /tools/{id}"]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "last_line"),
+    [([], "3 routes, 2 forward_auth entries."), (["--service", "crud"], "3 routes.")],
+    ids=["both", "routes"],
+)
+def test_at_a_terminal_the_list_ends_with_how_many_there_are(
+    folder: ConfigFolder, options: list[str], last_line: str
+) -> None:
+    protect_tools(folder)
+    environment = {"BFF_CONFIG_DIR": str(folder.write()), "FORCE_COLOR": "1", "COLUMNS": "200"}
+    shown = CliRunner(env=environment).invoke(main, ["routes", "list", *options]).stdout.splitlines()
+    assert shown[-1] == last_line
+
+
+def test_what_an_edge_asks_about_and_nobody_mapped_is_told(folder: ConfigFolder) -> None:
+    protect_tools(folder)
+    folder.routes["forward_auth"][1]["authz"] = "pdp"
+    assert run(folder, "list").stdout.splitlines()[4].split("\t")[4] == "pdp: unmapped"
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        pytest.param(["--authz", "pdp"], ["forms", "notes", "app.example.com/tools/*"], id="asking"),
+        pytest.param(["--authz", "none"], ["all", "app.example.com/graph"], id="not-asking"),
+        pytest.param(["--service", "crud"], ["forms", "notes", "all"], id="service"),
+    ],
+)
+def test_the_list_of_both_can_be_narrowed(folder: ConfigFolder, options: list[str], ids: list[str]) -> None:
+    protect_tools(folder)
+    assert [entry["id"] for entry in json.loads(run(folder, "list", "--json", *options).stdout)] == ids
+
+
 @pytest.mark.parametrize(
     ("options", "ids"),
     [
