@@ -1,7 +1,7 @@
 """What broke others has a test here: each row of these classes stands in the name or the id of one.
 
 L is login, callback, logout and sessions, D the decision point, T tokens and keys, H the headers of ForwardAuth, O
-operations; what a row says is with its tests.
+operations, B which page may call; what a row says is with its tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROWS = (
     *("L1", "L2", "L3", "L4", "L6", "L7", "L8", "L9", "L10", "L11", "L13", "L15", "L16", "L17", "L19", "L23", "L24"),
     *("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "P17", "L27"),
     *("T1", "T6", "T7", "T8", "T9", "T11", "T12", "T13", "T15", "T16", "T17", "T19", "T22", "T24", "H3", "H14"),
-    *("O1", "O2", "O3", "O7", "O8"),
+    *("O1", "O2", "O3", "O7", "O8", "B1", "B2", "B3"),
 )
 
 
