@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 
 import pytest
 
-from tests.support.gateway import Gateway, parse_answer
+from tests.support.gateway import Gateway, listener_left, parse_answer
 from tests.support.processes import wait_until
 from tests.support.wire import Wire
 
@@ -106,6 +108,24 @@ def test_an_answer_that_breaks_off_does_not_look_whole(gateway: Gateway, wire: W
     received = wire.read_to_end()
     assert b"only this" in received
     assert b"\r\n0\r\n" not in received
+
+
+def reset(wire: Wire) -> None:
+    with wire.detach() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends a reset
+
+
+@pytest.mark.parametrize("leave", [Wire.close, Wire.stop_sending, reset], ids=["close", "half-close", "reset"])
+def test_a_silent_stream_ends_at_the_backend_when_its_listener_leaves(
+    gateway: Gateway, wire: Wire, leave: Callable[[Wire], None]
+) -> None:
+    listener_left.clear()
+    wire.ask("GET /feed HTTP/1.1", *log_in(gateway))
+    wire.wait_for(b"data: hello")
+    assert not listener_left.is_set()
+    leave(wire)
+    assert listener_left.wait(10)
+    assert gateway.call("GET", "/api/crud/x").status == 200
 
 
 def test_a_small_body_that_nobody_read_does_not_end_the_connection(gateway: Gateway, wire: Wire) -> None:

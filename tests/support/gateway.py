@@ -7,6 +7,7 @@ does is tested elsewhere, and no provider is needed here.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ ROUTES: dict[str, Any] = {
         },
         {"path": "/api/socket", "upstream_path": "/socket", "auth": "session", "methods": ["GET"], "websocket": True},
         {"path": "/public/socket", "upstream_path": "/socket", "auth": "none", "methods": ["GET"], "websocket": True},
+        {"path": "/feed", "upstream_path": "/feed", "auth": "session", "streaming": True, "id": "feed"},
         {"path": "/mine/*", "target_service": "user_service", "upstream_path": "/{path}", "auth": "session"},
     ]
 }
@@ -190,6 +192,10 @@ def echo(conversation: Conversation) -> None:
             conversation.send(conversation.receive())
         if path in CUT_SHORT:
             return
+        if path == SILENT:
+            conversation.wait_for_end()
+            listener_left.set()
+            return
 
 
 HANDSHAKE = (
@@ -222,12 +228,16 @@ ANSWERS: dict[bytes, bytes] = {
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     ),
+    b"/feed": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: hello\n\n",
     b"/v1/split": b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 2\r\n\r\nok",
 }
 
 
 CUT_SHORT = frozenset({b"/v1/to-the-end", b"/v1/cut-length", b"/v1/cut-chunk", b"/socket"})
 """After these the backend closes."""
+SILENT = b"/feed"
+"""After this it says no more, and tells by `listener_left` when the BFF has closed."""
+listener_left = threading.Event()
 
 
 @pytest.fixture(scope="session", params=DOORS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,10 +46,18 @@ def test_a_client_that_resets_is_noticed(pair: Pair) -> None:
     assert gone.wait(10)
 
 
+def test_a_client_that_closes_its_sending_half_is_taken_for_gone(pair: Pair) -> None:
+    _, gone = watch(pair[1])
+    pair[0].shutdown(socket.SHUT_WR)
+    assert gone.wait(10)
+
+
 def test_a_client_that_sends_its_next_request_is_still_there(pair: Pair) -> None:
     pair[0].sendall(b"GET / HTTP/1.1\r\n")
+    began = time.process_time()
     _, gone = watch(pair[1])
     assert not gone.wait(2 * STEP_SECONDS)
+    assert time.process_time() - began < STEP_SECONDS, "the watch does not look again and again"
     assert pair[1].recv(100) == b"GET / HTTP/1.1\r\n", "the watch takes nothing"
 
 
@@ -64,3 +74,13 @@ def test_a_client_with_a_descriptor_beyond_what_select_takes_is_left_alone_until
         assert not gone.wait(0.2)
         pair[0].close()
         assert gone.wait(10)
+
+
+@pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" not in os.environ, reason="elsewhere a thread waits")
+def test_under_gevent_nobody_waits(pair: Pair) -> None:
+    before = threading.active_count()
+    watched, gone = watch(pair[1])
+    assert threading.active_count() == before
+    pair[0].close()
+    assert gone.wait(10)
+    watched.stop()
