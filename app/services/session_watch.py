@@ -21,6 +21,9 @@ from app.observability import logs
 from app.services.session_store import SeenSession
 
 INTERVAL_SECONDS = 1.0
+AT_ONCE = 50
+"""Sessions that are looked at in one go, half a millisecond; thousands would hold up everything else."""
+PAUSE_SECONDS = 0.001
 
 _log = logs.get_logger(__name__)
 
@@ -77,13 +80,15 @@ class SessionWatch:
 
     def sweep(self) -> None:
         """Looks at every listed session once, and ends what is open in those that are over."""
-        for session_key, listed in tuple(self._listed.items()):
+        for number, (session_key, listed) in enumerate(tuple(self._listed.items()), 1):
             try:
                 listed.seen = self._sessions.see(session_key, listed.seen)
             except StoreUnavailableError:
                 return  # asking for all the others would take as long each
             if listed.seen is None:
                 self._end(session_key)
+            if number % AT_ONCE == 0:
+                self._sleep(PAUSE_SECONDS)
 
     def _end(self, session_key: str) -> None:
         with self._changing:

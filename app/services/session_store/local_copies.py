@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy(Generic[Record]):
+class Copy(Generic[Record]):
     record: Record
     mark: Hashable
     copied_at: float
@@ -33,7 +33,7 @@ class LocalCopies(Generic[Record]):
         self._is_current = is_current
         self._max_age_seconds = max_age_seconds
         self._most_copies = most_copies
-        self._copies: dict[str, _Copy[Record]] = {}
+        self._copies: dict[str, Copy[Record]] = {}
         self._changing = threading.Lock()
 
     def find(self, name: str, now: float) -> Record | None:
@@ -45,12 +45,16 @@ class LocalCopies(Generic[Record]):
         self.drop(name)
         return None
 
+    def get(self, name: str) -> Copy[Record] | None:
+        """As it was made, for whoever judges for himself whether it is still good."""
+        return self._copies.get(name)
+
     def keep(self, name: str, record: Record, mark: Hashable, now: float) -> None:
         if self._max_age_seconds <= 0:
             return
         with self._changing:
             self._copies.pop(name, None)
-            self._copies[name] = _Copy(record, mark, now)
+            self._copies[name] = Copy(record, mark, now)
             while len(self._copies) > self._most_copies or not self._is_young(self._get_first(), now):
                 del self._copies[next(iter(self._copies))]
 
@@ -58,10 +62,10 @@ class LocalCopies(Generic[Record]):
         with self._changing:
             self._copies.pop(name, None)
 
-    def _is_young(self, copy: _Copy[Record], now: float) -> bool:
+    def _is_young(self, copy: Copy[Record], now: float) -> bool:
         return 0 <= now - copy.copied_at < self._max_age_seconds
 
-    def _get_first(self) -> _Copy[Record]:
+    def _get_first(self) -> Copy[Record]:
         return next(iter(self._copies.values()))
 
     def __len__(self) -> int:

@@ -156,13 +156,21 @@ class SessionStore:
         For those who look often: the record is read again only where it may have changed, and once a minute.
         """
         now, name = self._clock(), build_session_record_name(key)
-        if before is None or not self._is_still_as_seen(name, before, now):
+        seen = before or self._see_copy(name)
+        if seen is None or not self._is_still_as_seen(name, seen, now):
             stored = self._state.find(name)
             opened = self._open(name, stored) if stored else None
             if not stored or not opened:
                 return None
-            before = SeenSession(opened.record, stored.mark, now)
-        return before if self._is_live(key, before.record, now) else None
+            # The same record once more would lie in memory twice: its call holds the one that was seen first.
+            record = seen.record if seen and seen.record == opened.record else opened.record
+            seen = SeenSession(record, stored.mark, now)
+        return seen if self._is_live(key, seen.record, now) else None
+
+    def _see_copy(self, name: str) -> SeenSession | None:
+        """What a call has read a moment ago need not be read again."""
+        copy = self._copies.get(name)
+        return SeenSession(copy.record, copy.mark, copy.copied_at) if copy else None
 
     def _is_still_as_seen(self, name: str, seen: SeenSession, now: float) -> bool:
         is_recent = 0 <= now - seen.read_at < _LONGEST_UNREAD_SECONDS

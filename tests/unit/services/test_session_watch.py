@@ -11,7 +11,7 @@ import pytest
 
 from app.core.errors import StoreUnavailableError
 from app.services.session_store import SessionStore
-from app.services.session_watch import SessionWatch
+from app.services.session_watch import AT_ONCE, PAUSE_SECONDS, SessionWatch
 from app.services.state_store import StateStore, StoredRecord
 from app.services.state_store.directory import DirectoryStateStore
 from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
@@ -149,6 +149,65 @@ def test_while_no_changes_are_heard_each_look_reads(world: World) -> None:
     world.watch.sweep()
     world.watch.sweep()
     assert world.state.reads == before + 2
+
+
+def test_what_a_call_has_read_a_moment_ago_is_not_read_again(world: World) -> None:
+    session_id, _ = world.open("stream")
+    world.sessions.find(session_id)
+    before = world.state.reads
+    world.watch.sweep()
+    assert world.state.reads == before
+
+
+def test_what_a_call_has_read_is_read_again_while_no_changes_are_heard(world: World) -> None:
+    session_id, _ = world.open("stream")
+    world.sessions.find(session_id)
+    world.state.is_deaf = True
+    before = world.state.reads
+    world.watch.sweep()
+    assert world.state.reads == before + 1
+
+
+def test_a_session_that_ended_after_a_call_has_read_it_is_over(world: World) -> None:
+    session_id, _ = world.open("stream")
+    world.sessions.find(session_id)
+    world.elsewhere.end(session_id)
+    world.watch.sweep()
+    assert world.ended == ["stream"]
+
+
+def test_a_record_that_did_not_change_is_not_held_twice(world: World) -> None:
+    session_id, record = world.sessions.create(build_login())
+    key = world.sessions.session_key(session_id)
+    first = world.sessions.see(key, None)
+    world.clock.now += 60
+    again = world.sessions.see(key, first)
+    assert first
+    assert again
+    assert again.read_at > first.read_at
+    assert again.record is first.record
+    world.clock.now += TOUCH
+    touched = world.elsewhere.touch(session_id, record)
+    changed = world.sessions.see(key, again)
+    assert changed
+    assert changed.record == touched != record
+
+
+def test_many_sessions_are_looked_at_a_few_at_a_time(tmp_path: Path) -> None:
+    world, pauses = World(tmp_path / "state"), []
+
+    def sleep(seconds: float) -> None:
+        if seconds != PAUSE_SECONDS:
+            threading.Event().wait()
+        pauses.append(world.state.reads)
+
+    world.watch = SessionWatch(world.sessions, sleep=sleep)
+    ids = [world.open(str(number))[0] for number in range(2 * AT_ONCE + 1)]
+    world.elsewhere.end(ids[-1])
+    before = world.state.reads
+    world.watch.sweep()
+    assert [reads - before for reads in pauses] == [AT_ONCE, 2 * AT_ONCE]
+    assert world.ended == [str(2 * AT_ONCE)]
 
 
 def test_an_end_that_fails_keeps_no_other_from_ending(world: World) -> None:

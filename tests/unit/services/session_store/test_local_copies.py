@@ -34,6 +34,15 @@ def test_a_copy_is_not_used_when_the_store_has_another() -> None:
     assert len(copies) == 0
 
 
+def test_a_copy_can_be_had_as_it_was_made() -> None:
+    copies = build_copies(is_current=False)
+    copies.keep("session:a", RECORD, "mark", now=100)
+    copy = copies.get("session:a")
+    assert copy
+    assert (copy.record, copy.mark, copy.copied_at) == (RECORD, "mark", 100)
+    assert copies.get("session:b") is None
+
+
 def test_there_are_never_more_copies_than_allowed_and_the_first_goes_first() -> None:
     copies = build_copies(most_copies=3)
     for name in "abcad":
