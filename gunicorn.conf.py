@@ -87,7 +87,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, min(_hard, _FILES_WANTED)
 # A gevent worker fills one core. At most four unasked: a container's CPU quota is not seen here.
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(os.sched_getaffinity(0)), 4))
 worker_class = "app.gateway.worker.BffWorker"
-# Per worker and listener. An idle stream costs some 40 KiB: about 160 MiB at worst. Beyond it, clients queue.
+# Per worker and listener. An idle stream costs some 35 KiB: about 140 MiB at worst. Beyond it, clients queue.
 worker_connections = 4000
 worker_tmp_dir = _MEMORY
 # Each worker builds its own application: threads, open files, mappings and pooled connections do not survive a fork.

@@ -42,3 +42,7 @@ def write_callers(path: Path, callers: Sequence[Caller]) -> Path:
     path.write_text("".join(f"{caller.cookie}\t{caller.csrf_token}\n" for caller in callers), encoding="ascii")
     path.chmod(0o600)
     return path
+
+
+def read_cookies(path: Path) -> list[str]:
+    return [line.partition("\t")[0] for line in path.read_text(encoding="ascii").splitlines()]

@@ -1,8 +1,9 @@
 """Server-sent events to many at once: how late an event comes, and what a stream costs.
 
     python -m bench.proxies.streams serve PORT                        the backend: an event a second on each stream
-    python -m bench.proxies.streams read PORT COUNT SECONDS COOKIE    COUNT readers; prints one line of JSON
+    python -m bench.proxies.streams read PORT COUNT SECONDS CALLERS   COUNT readers; prints one line of JSON
 
+CALLERS is the file of those who are logged in, who open streams in turn.
 An event holds the time at which it was sent, by the clock that all processes of a machine share; whoever reads it knows
 how late it is.
 """
@@ -16,8 +17,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
-from bench.proxies.contestant import Contestant
+from bench.proxies.contestant import Contestant, read_cookies
 from bench.proxies.machine import Cores, read_cpu_seconds, read_memory_bytes
 
 SLICES = 50
@@ -84,16 +87,39 @@ class Reader(asyncio.Protocol):
         self.was_cut = True
 
 
-async def read(port: int, count: int, seconds: float, cookie: str) -> None:
+def build_request(port: int, cookie: str) -> bytes:
+    """As a browser's `EventSource` sends it."""
+    lines = [
+        f"GET {EVENTS_PATH} HTTP/1.1",
+        f"Host: localhost:{port}",
+        "Connection: keep-alive",
+        'sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24", "Google Chrome";v="140"',
+        "sec-ch-ua-mobile: ?0",
+        'sec-ch-ua-platform: "Linux"',
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36",
+        "Accept: text/event-stream",
+        "Cache-Control: no-cache",
+        "Sec-Fetch-Site: same-origin",
+        "Sec-Fetch-Mode: cors",
+        "Sec-Fetch-Dest: empty",
+        f"Referer: http://localhost:{port}/app/",
+        "Accept-Encoding: gzip, deflate, br, zstd",
+        "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
+        *([f"Cookie: {cookie}"] if cookie else []),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def read(port: int, count: int, seconds: float, callers: Path) -> None:
     loop = asyncio.get_running_loop()
     lags: list[int] = []
-    request = f"GET {EVENTS_PATH} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/event-stream\r\n"
-    request += f"Cookie: {cookie}\r\n\r\n" if cookie else "\r\n"
+    requests = [build_request(port, cookie) for cookie in read_cookies(callers)]
     readers: list[Reader] = []
     while len(readers) < count:
+        opened = len(readers)
         more = [
-            loop.create_connection(lambda: Reader(request.encode(), lags), "127.0.0.1", port)
-            for _ in range(min(OPEN_AT_ONCE, count - len(readers)))
+            loop.create_connection(partial(Reader, requests[number % len(requests)], lags), "127.0.0.1", port)
+            for number in range(opened, min(opened + OPEN_AT_ONCE, count))
         ]
         readers += [reader for _, reader in await asyncio.gather(*more)]
         while not all(reader.is_open or reader.was_cut for reader in readers):
@@ -130,9 +156,9 @@ class FanOut:
 
 
 def measure_fan_out(contestant: Contestant, streams: int, seconds: float, cores: Cores) -> FanOut:
-    cookie = contestant.callers_file.read_text(encoding="ascii").partition("\t")[0]
     before = read_memory_bytes(contestant.pids)
-    words = [sys.executable, "-m", __spec__.name, "read", str(contestant.port), str(streams), str(seconds), cookie]
+    words = [sys.executable, "-m", __spec__.name, "read", str(contestant.port), str(streams), str(seconds)]
+    words.append(str(contestant.callers_file))
     with subprocess.Popen(cores.pin_other(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdin is not None
         assert reader.stdout is not None
@@ -158,7 +184,7 @@ def main(words: Sequence[str]) -> None:
     if words[0] == "serve":
         asyncio.run(serve(int(words[1])))
     else:
-        asyncio.run(read(int(words[1]), int(words[2]), float(words[3]), words[4] if len(words) > 4 else ""))
+        asyncio.run(read(int(words[1]), int(words[2]), float(words[3]), Path(words[4])))
 
 
 if __name__ == "__main__":
