@@ -1,12 +1,15 @@
-"""Load by wrk, and what the proxy spent on it."""
+"""Load by wrk, or by connections that are opened once and held, and what the proxy spent on it."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.proxies.contestant import Contestant
 from bench.proxies.machine import Cores, read_cpu_seconds, read_memory_bytes
@@ -90,3 +93,42 @@ def run_round(contestant: Contestant, workload: Workload, seconds: int, cores: C
         memory_bytes=read_memory_bytes(contestant.pids),
         **{name: found[name] for name in ("p50", "p99", "p999", "longest", "broken", "refused")},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What connections cost that are opened first and used afterwards."""
+
+    memory_bytes: int
+    """What the proxy grew by while they were opened."""
+    cpu_seconds: float
+    """While they were used."""
+    found: dict[str, Any]
+    """What their program says."""
+
+
+def run_held(contestant: Contestant, program: Sequence[str], count: int, seconds: float, cores: Cores) -> Held:
+    """`program` is a module and its command. It prints READY, opens its connections, prints OPEN, uses them, prints one
+    line of JSON, and holds them until it is killed; each step waits for a line.
+
+    What the proxy shares with a program of ours (Python itself) counts half as soon as that runs, hence READY.
+    """
+    words = [sys.executable, "-m", *program, str(contestant.port), str(count), str(seconds)]
+    words.append(str(contestant.callers_file))
+    with subprocess.Popen(cores.pin_other(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdout.readline()
+            before = read_memory_bytes(contestant.pids)
+            print(file=child.stdin, flush=True)
+            if child.stdout.readline().strip() != "OPEN":
+                raise SystemExit(f"{contestant.name} did not open {count} connections")
+            memory = read_memory_bytes(contestant.pids)
+            cpu = read_cpu_seconds(contestant.pids)
+            print(file=child.stdin, flush=True)
+            found = json.loads(child.stdout.readline())
+            cpu = read_cpu_seconds(contestant.pids) - cpu
+        finally:
+            child.kill()
+    return Held(memory - before, cpu, found)

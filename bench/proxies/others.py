@@ -106,7 +106,7 @@ def make_readable(directory: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o711)
 
 
-def start_nginx(directory: Path, backend: Backend, cores: Cores, events_port: int) -> Contestant:
+def start_nginx(directory: Path, backend: Backend, cores: Cores, events_port: int, echo_port: int) -> Contestant:
     """`proxy_pass` as its documentation has it, with connections kept to the backend: no session, no check."""
     port = free_port()
     directory.mkdir()
@@ -116,11 +116,16 @@ def start_nginx(directory: Path, backend: Backend, cores: Cores, events_port: in
         f"""
   upstream backend {{ server 127.0.0.1:{backend.port}; keepalive 64; keepalive_requests 1000000000; }}
   upstream events {{ server 127.0.0.1:{events_port}; }}
+  upstream echo {{ server 127.0.0.1:{echo_port}; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     client_max_body_size 0;
     location /status {{ stub_status; }}
     location /api/crud/events {{ proxy_pass http://events/; proxy_http_version 1.1; proxy_buffering off; }}
+    location /api/crud/echo {{
+      proxy_pass http://echo/; proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+    }}
     location /api/crud/ {{
       proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;

@@ -46,6 +46,8 @@ class World:
     backend: Backend
     events_port: int
     events_pid: int
+    echo_port: int
+    echo_pid: int
     op: RealOp
     pdp_url: str
     redis: RedisServer
@@ -73,10 +75,12 @@ def build_routes(world: World, setup: Setup) -> dict[str, Any]:
     common: dict[str, Any] = {"target_service": "crud_service", "auth": "session", "methods": ["GET", "POST"]}
     read = {method: {"resource": "form", "action": "read", "id_from": "{path}"} for method in ("GET", "POST")}
     events = {"path": "/api/crud/events", "target_service": "events_service", "upstream_path": "/", "auth": "session"}
+    echo = {"path": "/api/crud/echo", "target_service": "echo_service", "upstream_path": "/", "auth": "session"}
     routes = [
         {**common, "path": "/api/crud/*", "upstream_path": "/{path}", "authz": "pdp", "authz_map": read},
         {**common, "path": "/api/open/*", "upstream_path": "/{path}", "authz": "none"},
         {**events, "authz": "none", "streaming": True, "methods": ["GET"]},
+        {**echo, "authz": "none", "websocket": True, "methods": ["GET"]},
     ]
     routes += [
         {**common, "path": f"/api/area{number}/things/*", "upstream_path": f"/area{number}/{{path}}", "authz": "none"}
@@ -93,6 +97,11 @@ def build_routes(world: World, setup: Setup) -> dict[str, Any]:
         },
         "events_service": {
             "base_url": f"http://127.0.0.1:{world.events_port}",
+            "token": {"mode": "none"},
+            "max_connections": 8192,
+        },
+        "echo_service": {
+            "base_url": f"http://127.0.0.1:{world.echo_port}",
             "token": {"mode": "none"},
             "max_connections": 8192,
         },

@@ -6,14 +6,17 @@ import statistics
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.proxies.contestant import JSON_PATH, OPEN_PATH, Contestant
+from bench.proxies.contestant import JSON_PATH, OPEN_PATH, Caller, Contestant, write_callers
+from bench.proxies.echo import Talk, measure_talk
 from bench.proxies.idle_connections import held_connections
 from bench.proxies.load import Round, Workload, run_round
 from bench.proxies.machine import Cores, read_cpu_seconds, read_memory_bytes
+from bench.proxies.others import start_nginx
 from bench.proxies.ours import Setup, World, start_ours
 from bench.proxies.streams import FanOut, measure_fan_out
 
@@ -31,6 +34,7 @@ class Plan:
     seconds: int = 3
     streams: int = 2_000
     stream_seconds: float = 5
+    websockets: int = 100
     routes: int = 10_000
     sessions: int = 100_000
     idle_connections: int = 2_000
@@ -43,6 +47,7 @@ class Plan:
             seconds=1,
             streams=100,
             stream_seconds=1,
+            websockets=20,
             routes=500,
             sessions=1_000,
             idle_connections=200,
@@ -134,7 +139,7 @@ def download(contestant: Contestant, world: World) -> Found:
 def measure_streams(plan: Plan, contestants: Sequence[Contestant], world: World, *_: object) -> Found:
     """The first streams of a process leave behind what it will use again, so each is measured from a cold start on."""
     chosen = [each for each in contestants if each.name in ("nginx", "worker-redis", "wsgi-redis")]
-    direct = Contestant("no proxy", "", world.events_port, [world.events_pid], write_no_caller(world), lambda: None)
+    direct = build_no_proxy(world, world.events_port, world.events_pid)
     found: dict[str, list[FanOut]] = {each.name: [] for each in [direct, *chosen]}
     for _round in range(min(plan.rounds, 3)):
         for each in [direct, *chosen]:
@@ -149,13 +154,38 @@ def measure_streams(plan: Plan, contestants: Sequence[Contestant], world: World,
     }
 
 
-def write_no_caller(world: World) -> Path:
-    path = world.directory / "no-caller"
-    path.write_text("\t\n", encoding="ascii")
-    return path
+def build_no_proxy(world: World, port: int, pid: int) -> Contestant:
+    """The backend itself, with nothing before it."""
+    nobody = write_callers(world.directory / "no-caller", [Caller()])
+    return Contestant("no proxy", "", port, [pid], nobody, lambda: None)
 
 
-# --- flat? These start BFFs of their own ---
+# --- These start proxies of their own ---
+
+
+def measure_websockets(plan: Plan, _: Sequence[Contestant], world: World, directory: Path) -> Found:
+    """Proxies that have served nothing else: in what other load has left behind, so few connections would find room."""
+    with ExitStack() as parts:
+        nginx = start_nginx(directory / "echo-nginx", world.backend, world.cores, world.events_port, world.echo_port)
+        parts.callback(nginx.stop)
+        ours = start_ours(directory / "echo-ours", world, Setup("websockets", "", sessions=1))
+        parts.callback(ours.stop)
+        direct = build_no_proxy(world, world.echo_port, world.echo_pid)
+        named = {"no proxy": direct, "nginx": nginx, "worker-redis": ours}
+        found: dict[str, list[Talk]] = {name: [] for name in named}
+        for each in named.values():  # once unmeasured
+            measure_talk(each, 1, 0.1, world.cores)
+        for _round in range(plan.rounds):
+            for name, each in named.items():
+                found[name].append(measure_talk(each, plan.websockets, plan.seconds, world.cores))
+    return {
+        name: {
+            **take_medians([one.as_json() for one in rounds]),
+            "bytes_per_connection": max(one.bytes_per_connection for one in rounds),
+            "rounds": [one.as_json() for one in rounds],
+        }
+        for name, rounds in found.items()
+    }
 
 
 def measure_flatness(plan: Plan, _: Sequence[Contestant], world: World, directory: Path) -> Found:
@@ -246,5 +276,8 @@ PARTS = {
     "downloads": Part("GET of 1 GiB", measure_downloads),
     "streams": Part("Server-sent events, one a second on each stream", measure_streams),
     "saturation": Part("More and more callers at once", measure_saturation),
+    "websockets": Part(
+        "WebSocket: messages of 100 bytes, the next one once the echo is there", measure_websockets, starts_its_own=True
+    ),
     "flatness": Part("Few and many", measure_flatness, starts_its_own=True),
 }

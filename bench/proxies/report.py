@@ -70,6 +70,16 @@ COLUMNS = {
         figure("CPU µs an event", "cpu_us_per_event", "{:.1f}"),
         figure("cut", "cut"),
     ),
+    "websockets": (
+        figure("connections", "connections"),
+        figure("messages/s", "messages_per_second"),
+        figure("CPU µs a message, both ways", "cpu_us_per_message", "{:.1f}"),
+        ratio("× nginx", "cpu_us_per_message", "nginx"),
+        figure("p50 ms", "p50_ms", "{:.2f}"),
+        figure("p99 ms", "p99_ms", "{:.2f}"),
+        figure("KiB a connection", "bytes_per_connection", "{:.1f}", 1 / 1024),
+        figure("cut", "cut"),
+    ),
     "flatness": (
         figure("CPU µs a call", "cpu_us_per_call", "{:,.1f}"),
         ratio("× few", "cpu_us_per_call", "10 routes, 10 sessions"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from bench.proxies.contestant import Contestant, read_cookies
-from bench.proxies.machine import Cores, read_cpu_seconds, read_memory_bytes
+from bench.proxies.load import run_held
+from bench.proxies.machine import Cores
 
 SLICES = 50
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n"
@@ -112,6 +112,8 @@ def build_request(port: int, cookie: str) -> bytes:
 
 async def read(port: int, count: int, seconds: float, callers: Path) -> None:
     loop = asyncio.get_running_loop()
+    print("READY", flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)
     lags: list[int] = []
     requests = [build_request(port, cookie) for cookie in read_cookies(callers)]
     readers: list[Reader] = []
@@ -156,27 +158,12 @@ class FanOut:
 
 
 def measure_fan_out(contestant: Contestant, streams: int, seconds: float, cores: Cores) -> FanOut:
-    before = read_memory_bytes(contestant.pids)
-    words = [sys.executable, "-m", __spec__.name, "read", str(contestant.port), str(streams), str(seconds)]
-    words.append(str(contestant.callers_file))
-    with subprocess.Popen(cores.pin_other(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdin is not None
-        assert reader.stdout is not None
-        try:
-            if reader.stdout.readline().strip() != "OPEN":
-                raise SystemExit(f"{contestant.name} did not open {streams} streams")
-            memory = read_memory_bytes(contestant.pids)
-            cpu = read_cpu_seconds(contestant.pids)
-            print(file=reader.stdin, flush=True)
-            found = json.loads(reader.stdout.readline())
-            cpu = read_cpu_seconds(contestant.pids) - cpu
-        finally:
-            reader.kill()
+    held = run_held(contestant, [__spec__.name, "read"], streams, seconds, cores)
     return FanOut(
         streams=streams,
-        bytes_per_stream=(memory - before) / streams,
-        cpu_us_per_event=cpu / max(found["events"], 1) * 1e6,
-        **found,
+        bytes_per_stream=held.memory_bytes / streams,
+        cpu_us_per_event=held.cpu_seconds / max(held.found["events"], 1) * 1e6,
+        **held.found,
     )
 
 

@@ -14,7 +14,7 @@ from bench.proxies.contestant import Contestant
 from bench.proxies.machine import Cores
 from bench.proxies.others import Backend
 from bench.proxies.ours import Setup, World, start_ours
-from tests.support.processes import free_port, start_server
+from tests.support.processes import Child, free_port, start_server
 from tests.support.real_op import start_op
 from tests.support.real_pdp import start_cerbos
 from tests.support.redis_servers import running_redis
@@ -30,21 +30,29 @@ def open_world(directory: Path, cores: Cores) -> Iterator[World]:
     with ExitStack() as parts:
         backend = Backend(directory / "backend", cores)
         parts.callback(lambda: backend.child.stop())  # whichever runs by then
-        events_port = free_port()
-        events = start_server(
-            "events",
-            cores.pin_other([sys.executable, "-m", "bench.proxies.streams", "serve", str(events_port)]),
-            log_path=directory / "events.log",
-            ready=lambda _: is_listening(events_port),
-            directory=Path(__file__).parents[2],
-        )
+        events, events_port = start_own_backend("streams", directory, cores)
         parts.callback(events.stop)
+        echo, echo_port = start_own_backend("echo", directory, cores)
+        parts.callback(echo.stop)
         op = start_op(directory)
         parts.callback(op.stop)
         pdp = start_cerbos(directory)
         parts.callback(pdp.stop)
         redis = parts.enter_context(running_redis(directory))
-        yield World(directory, backend, events_port, events.pid, op, pdp.url, redis, cores)
+        yield World(directory, backend, events_port, events.pid, echo_port, echo.pid, op, pdp.url, redis, cores)
+
+
+def start_own_backend(module: str, directory: Path, cores: Cores) -> tuple[Child, int]:
+    """For what nginx cannot do as a backend; returns its port, too."""
+    port = free_port()
+    child = start_server(
+        module,
+        cores.pin_other([sys.executable, "-m", f"bench.proxies.{module}", "serve", str(port)]),
+        log_path=directory / f"{module}.log",
+        ready=lambda _: is_listening(port),
+        directory=Path(__file__).parents[2],
+    )
+    return child, port
 
 
 def is_listening(port: int) -> bool:
@@ -60,7 +68,7 @@ def open_contestants(directory: Path, world: World, names: Sequence[str] = ()) -
     """All of them that can run here, or those named; each has its own folder."""
     backend, op, cores, redis = world.backend, world.op, world.cores, world.redis
     starts: dict[str, Callable[[Path], Contestant]] = {
-        "nginx": lambda folder: others.start_nginx(folder, backend, cores, world.events_port),
+        "nginx": lambda folder: others.start_nginx(folder, backend, cores, world.events_port, world.echo_port),
         **{setup.name: partial(start_ours, world=world, setup=setup) for setup in SETUPS},
         "apache-shm": lambda folder: others.start_apache(folder, backend, op, cores),
         "apache-redis": lambda folder: others.start_apache(folder, backend, op, cores, redis=redis),
