@@ -1,7 +1,7 @@
 """WebSocket messages and their echoes: how long one takes there and back, and what it and its connection cost.
 
     python -m bench.proxies.echo serve PORT                        the backend: sends each text message back
-    python -m bench.proxies.echo talk PORT COUNT SECONDS CALLERS   COUNT browsers of the first caller; prints one line of JSON
+    python -m bench.proxies.echo talk PORT COUNT SECONDS CALLERS   COUNT browsers; prints one line of JSON
 
 A browser sends a message, waits for its echo and sends the next. Frames are written and read by hand (RFC 6455 §5.2):
 no library is as cheap, and both ends share the core that the proxy does not have.
