@@ -34,7 +34,7 @@ def test_a_part_that_fails_is_an_answer_without_a_word_of_why(
     def fail(_session_id: str) -> None:
         raise error
 
-    monkeypatch.setattr(app.extensions["bff"].session_store, "find", fail)
+    monkeypatch.setattr(app.extensions["bff"].session_store, "find_by_key", fail)
     headers = {"Cookie": f"bff_session={'a' * 43}", "Host": world.origin.partition("//")[2]}
     [route, *_] = [r for r in app.extensions["bff"].configuration.route_table.routes if r.auth == "session"]
     path = route.path.replace("*", "x")
