@@ -165,7 +165,8 @@ def refuse_faulty_reloads(server):
 
 def post_fork(_server, worker):
     """Runs in the worker, first of all."""
-    worker.cfg.set("graceful_timeout", graceful_timeout - _LAST_WORDS_SECONDS)
+    if worker.cfg.graceful_timeout == graceful_timeout:  # and not what a command line says
+        worker.cfg.set("graceful_timeout", graceful_timeout - _LAST_WORDS_SECONDS)
 
 
 def worker_exit(_server, worker):

@@ -17,11 +17,17 @@ _ENDS_OF_EVENTS = (b"\n\n", b"\n\r\n", b"\r\r")
 _LONGEST_END = 3
 
 
-def is_event_stream(headers: HeaderLines) -> bool:
-    """Whether an answer is one, going by its header lines; one that declares its length has an end of its own."""
+def is_event_stream(method: str, headers: HeaderLines) -> bool:
+    """Whether an answer is one, going by its header lines.
+
+    Only what an `EventSource` could have asked for, and would ask for again: a GET. What answers a POST has an end of
+    its own, and so has one that declares its length; ended early it would look whole. Where events are compressed
+    nobody sees where one ends.
+    """
     view = HeaderView(headers)
     media_type = (view.get("content-type") or "").partition(";")[0].strip(" \t").lower()
-    return media_type == "text/event-stream" and view.get("content-length") is None
+    has_plain_events = media_type == "text/event-stream" and view.get("content-encoding") is None
+    return method == "GET" and has_plain_events and view.get("content-length") is None
 
 
 class EventStreams:

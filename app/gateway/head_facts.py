@@ -24,6 +24,8 @@ from app.core.routes import Route
 from app.gateway.policy import GatewayPolicy
 from app.services.upstream_request_head import encode_lines
 
+MOST_SHARED_LINES = 4
+
 
 class HeadFacts(msgspec.Struct):
     """What was found when the lines came in, and what steps of a call have found since. Refusals are not kept: who is
@@ -50,7 +52,8 @@ class HeadFacts(msgspec.Struct):
     fitting_sites: set[tuple[str, bool]] = msgspec.field(default_factory=set)
     """Method, and whether navigations are allowed, for which the cross-site rule lets the call pass."""
     shared_lines: dict[frozenset[str], bytes] = msgspec.field(default_factory=dict)
-    """By the cookies that a route lets through: the lines for a backend that are the same for each such call."""
+    """By the cookies that a route lets through, of a few routes: the lines for a backend that are the same for each
+    such call."""
 
     def __repr__(self) -> str:
         """Cookies and tokens are among what it holds."""
@@ -66,6 +69,7 @@ class HeadReader:
     def read(self, lines: list[tuple[str, str]], peer_address: str) -> HeadFacts:
         """Refuses nothing yet."""
         headers = HeaderView(lines)
+        traceparents = headers.get_all("traceparent")
         forwarded_for = build_forwarded_for(
             peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
         )
@@ -74,7 +78,8 @@ class HeadReader:
             headers=headers,
             metadata=build_fetch_metadata(headers),
             correlation_id=choose_correlation_id(headers.get("x-correlation-id"), str),
-            traceparent=choose_traceparent(headers.get("traceparent"), str),
+            # Of two, neither: `tracestate` would belong to one of them.
+            traceparent=choose_traceparent(traceparents[0], str) if len(traceparents) == 1 else "",
             forwarded_for=forwarded_for,
             client_address=forwarded_for.partition(",")[0],
             own_origin=self._policy.find_origin(
@@ -123,5 +128,7 @@ class HeadReader:
             extra_strip=self._policy.stripped_headers,
         )
         lines += build_edge_lines(forwarded_for=facts.forwarded_for, proto=own_origin.scheme, host=own_origin.host)
+        if len(facts.shared_lines) >= MOST_SHARED_LINES:
+            facts.shared_lines.clear()
         encoded = facts.shared_lines[request_cookies] = encode_lines(lines)
         return encoded

@@ -2,11 +2,13 @@
 
 A browser sends the same lines with call after call: only the request line differs. Where the bytes are the same, so is
 everything that follows from them, and none of it is worked out again. Only heads with a session behind them are
-remembered, so nobody fills this memory without having logged in.
+remembered, few of each session, and none that is long: nobody fills this memory, and who has logged out is forgotten
+within two minutes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -17,7 +19,10 @@ from app.gateway.head_facts import HeadFacts
 
 MOST_REMEMBERED = 1024
 """Of each generation."""
-LONGEST_REMEMBERED_BYTES = 4096
+MOST_OF_A_SESSION = 16
+"""Of each generation: lines differ with the page, with what is asked for, and with a validator."""
+LONGEST_REMEMBERED_BYTES = 2048
+MOST_REMEMBERED_LINES = 40
 GENERATION_SECONDS = 60.0
 
 _Key = tuple[str, bytes]
@@ -41,6 +46,10 @@ class ReadHead(msgspec.Struct):
     key: _Key | None = None
     """Of lines that are not remembered yet, and could be."""
 
+    def __repr__(self) -> str:
+        """Cookies are among what it holds."""
+        return f"<ReadHead {self.method}>"
+
 
 class KnownHeads:
     """One a worker."""
@@ -54,6 +63,8 @@ class KnownHeads:
         """`read` tells what header lines say that come from an address."""
         self._limits = limits
         self._read = read
+        self._of_sessions: Counter[str | None] = Counter()
+        self._counted_turn = 0
         self._known: Generations[_Key, _Known] = Generations(MOST_REMEMBERED, GENERATION_SECONDS, monotonic)
 
     def parse(self, received: bytes, peer_address: str) -> ReadHead | None:
@@ -76,8 +87,19 @@ class KnownHeads:
 
     def keep(self, head: ReadHead) -> None:
         """After the call: remembers its lines where a session was found behind them."""
-        if head.key is not None and head.facts.has_session:
-            self._known.keep(head.key, _Known(head.facts, head.wants_close))
+        facts = head.facts
+        if head.key is None or not facts.has_session or len(facts.lines) > MOST_REMEMBERED_LINES:
+            return
+        if self._counted_turn != self._known.turns:
+            self._counted_turn = self._known.turns
+            self._of_sessions.clear()
+        if self._of_sessions[facts.session_key] < MOST_OF_A_SESSION:
+            self._of_sessions[facts.session_key] += 1
+            self._known.keep(head.key, _Known(facts, head.wants_close))
+
+    def age(self) -> None:
+        """To be called now and then, so that lines are forgotten also where no others come."""
+        self._known.age()
 
     def __len__(self) -> int:
         return len(self._known)

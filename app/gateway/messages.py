@@ -62,6 +62,10 @@ class ProxyRequest(msgspec.Struct):
     can_tunnel: bool = False
     """Whether the door can hand over the client's socket, and the client speaks a version that can switch."""
 
+    def __repr__(self) -> str:
+        """Cookies and tokens are among what it holds."""
+        return f"<ProxyRequest {self.method}>"
+
 
 class ProxyResponse(msgspec.Struct):
     """One answer. The door writes `headers` and iterates `body`, then calls `close` exactly once, whatever happened."""

@@ -337,7 +337,11 @@ class Pipeline:
             is_whole_at_hand=upstream.is_whole_at_hand,
         )
         if not upstream.is_whole_at_hand:
-            self._follow(call, match.route, upstream, response)
+            try:
+                self._follow(call, match.route, upstream, response)
+            except BaseException:
+                upstream.close()
+                raise
         return response
 
     def _end(self, call: Call, upstream: UpstreamResponse) -> None:
@@ -365,7 +369,7 @@ class Pipeline:
 
         response.close = close
         response.break_off = break_off if route.streaming else None
-        if is_event_stream(upstream.headers):
+        if is_event_stream(call.request.method, upstream.headers):
             response.body = self._event_streams.follow(response.body, break_off)
         stop_watch = do_nothing
         if call.session_key is not None:

@@ -279,6 +279,8 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Called each second, also while stopping: idle connections end then, as nothing is in flight on them, and
         WebSockets and streams of events are told, for nothing else would end them."""
         super().notify()
+        if self._heads is not None:
+            self._heads.age()
         if not self.alive:
             self._tunnels.tell_going_away()
             self._event_streams.tell_going_away()

@@ -7,6 +7,7 @@ TLS sockets are none of these: what is readable there need not be data.
 
 from __future__ import annotations
 
+import errno
 import select
 from typing import Any
 
@@ -32,13 +33,14 @@ class GreenSocket:
     greenlet waits at a time.
     """
 
-    __slots__ = ("_hub", "_is_watched", "_poll", "_waiting", "_watcher", "raw")
+    __slots__ = ("_hub", "_is_closed", "_is_watched", "_poll", "_waiting", "_watcher", "raw")
 
     def __init__(self, sock: Any) -> None:
         self.raw: Any = sock._sock
         self._hub = get_hub()
         self._watcher = self._hub.loop.io(self.raw.fileno(), _READABLE)
         self._is_watched = False
+        self._is_closed = False
         self._waiting: Any = None
         self._poll: Any = None
 
@@ -50,16 +52,18 @@ class GreenSocket:
         return bool(self._poll.poll(0))
 
     def wait_to_receive(self, seconds: float | None) -> None:
-        """Returns when bytes or an end may be there; raises `TimeoutError` after `seconds`."""
-        waiting = self._waiting = getcurrent()
+        """Returns when bytes or an end may be there; raises `TimeoutError` after `seconds`, `OSError` once closed."""
+        if self._is_closed:
+            raise OSError(errno.EBADF, "the socket was closed")
         if not self._is_watched:
             self._is_watched = True
             self._watcher.start(self._wake)
-        timer = None
-        if seconds is not None:
-            timer = self._hub.loop.timer(seconds)
-            timer.start(waiting.throw, TimeoutError)
+        waiting, timer = getcurrent(), None
         try:
+            if seconds is not None:
+                timer = self._hub.loop.timer(seconds)
+                timer.start(waiting.throw, TimeoutError)
+            self._waiting = waiting
             self._hub.switch()
         finally:
             self._waiting = None
@@ -74,6 +78,10 @@ class GreenSocket:
             self._is_watched = False
             self._watcher.stop()
 
+    def _give_up(self) -> None:
+        if self._waiting is not None:
+            self._waiting.throw(OSError(errno.EBADF, "the socket was closed"))
+
     def receive(self, max_bytes: int, seconds: float | None) -> bytes:
         """Waits, then returns what is there; b"" at the end. Raises `TimeoutError`, `OSError`."""
         while True:
@@ -85,5 +93,8 @@ class GreenSocket:
             return received
 
     def close(self) -> None:
-        """Before the socket: a watch must not outlive its descriptor."""
+        """Before the socket: a watch must not outlive its descriptor. Who waits is told by an `OSError`."""
+        self._is_closed = True
         self._watcher.close()
+        if self._waiting is not None:
+            self._hub.loop.run_callback(self._give_up)

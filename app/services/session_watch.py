@@ -64,8 +64,9 @@ class SessionWatch:
         with self._changing:
             self._listed.setdefault(session_key, _Listed()).ends[ticket] = end
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="session-watch", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="session-watch", daemon=True)
+                thread.start()
+                self._thread = thread
 
         def stop() -> None:
             with self._changing:

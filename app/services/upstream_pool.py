@@ -104,12 +104,9 @@ class UpstreamPool:
 
     def close(self) -> None:
         """Closes what is idle, and keeps nothing from now on; calls under way are not disturbed."""
-        with self._lock:
-            self._is_closed = True
-            idle = list(self._idle)
-            self._idle.clear()
-        for connection in idle:
-            self.discard(connection)
+        self._is_closed = True
+        while (idle := self._pop_idle()) is not None:
+            self.discard(idle)
 
     def _pop_idle(self) -> UpstreamConnection | None:
         try:

@@ -39,3 +39,15 @@ def test_what_is_unknown_is_not_there() -> None:
     memory: Generations[str, int] = Generations(2, 60, Clock())
     assert memory.find("a") is None
     assert len(memory) == 0
+
+
+def test_without_new_entries_it_ages_when_told() -> None:
+    clock = Clock()
+    memory: Generations[str, int] = Generations(1000, 60, clock)
+    memory.keep("a", 1)
+    memory.age()
+    assert memory.find("a") == 1
+    for _ in range(2):
+        clock.now += 61
+        memory.age()
+    assert (memory.find("a"), len(memory), memory.turns) == (None, 0, 2)

@@ -29,18 +29,20 @@ class Backend:
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("method", "headers", "expected"),
     [
-        ([("Content-Type", "text/event-stream")], True),
-        ([("content-type", "Text/Event-Stream ; charset=utf-8")], True),
-        ([("Content-Type", "text/event-stream"), ("Content-Length", "12")], False),
-        ([("Content-Type", "text/plain")], False),
-        ([("Content-Type", "application/x-text/event-stream")], False),
-        ([], False),
+        ("GET", [("Content-Type", "text/event-stream")], True),
+        ("GET", [("content-type", "Text/Event-Stream ; charset=utf-8")], True),
+        ("GET", [("Content-Type", "text/event-stream"), ("Content-Length", "12")], False),
+        ("GET", [("Content-Type", "text/event-stream"), ("Content-Encoding", "gzip")], False),
+        ("POST", [("Content-Type", "text/event-stream")], False),
+        ("GET", [("Content-Type", "text/plain")], False),
+        ("GET", [("Content-Type", "application/x-text/event-stream")], False),
+        ("GET", [], False),
     ],
 )
-def test_an_answer_of_events_without_an_end_is_one(headers: list[tuple[str, str]], expected: bool) -> None:
-    assert is_event_stream(headers) is expected
+def test_an_answer_of_events_without_an_end_is_one(method: str, headers: list[tuple[str, str]], expected: bool) -> None:
+    assert is_event_stream(method, headers) is expected
 
 
 @pytest.mark.parametrize(

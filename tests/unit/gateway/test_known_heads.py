@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from app.gateway import known_heads
 from app.gateway.fast_head import HeadLimits, parse_plain_head
 from app.gateway.head_facts import HeadFacts
-from app.gateway.known_heads import LONGEST_REMEMBERED_BYTES, KnownHeads, ReadHead
+from app.gateway.known_heads import (
+    GENERATION_SECONDS,
+    LONGEST_REMEMBERED_BYTES,
+    MOST_OF_A_SESSION,
+    MOST_REMEMBERED_LINES,
+    KnownHeads,
+    ReadHead,
+)
 from tests.unit.gateway.test_fast_head import LIMITS, NOT_PLAIN, PLAIN, requests
 
 PEER = "192.0.2.7"
@@ -44,11 +51,14 @@ def build(reader: Callable[[list[tuple[str, str]], str], HeadFacts], now: Callab
     return KnownHeads(LIMITS, reader, now)
 
 
-def call(heads: KnownHeads, received: bytes, peer: str = PEER, *, has_session: bool = True) -> ReadHead | None:
+def call(
+    heads: KnownHeads, received: bytes, peer: str = PEER, *, has_session: bool = True, session_key: str = ""
+) -> ReadHead | None:
     """As a worker does: reads a head, finds a session behind it or none, and hands the head back."""
     head = heads.parse(received, peer)
     if head is not None:
         head.facts.has_session = has_session
+        head.facts.session_key = session_key or head.facts.session_key or f"session {len(heads)}"
         heads.keep(head)
     return head
 
@@ -106,6 +116,43 @@ def test_long_lines_are_not_kept() -> None:
     call(heads, received)
     call(heads, received)
     assert len(reader.read) == 2
+
+
+def test_many_lines_are_not_kept() -> None:
+    reader = Reader()
+    heads = build(reader)
+    received = USUAL.replace(b"\r\n\r\n", b"\r\nX: a" * MOST_REMEMBERED_LINES + b"\r\n\r\n")
+    call(heads, received)
+    call(heads, received)
+    assert len(reader.read) == 2
+
+
+def test_one_session_cannot_fill_the_memory() -> None:
+    heads = build(Reader())
+    for number in range(10 * MOST_OF_A_SESSION):
+        call(heads, USUAL.replace(b"s=1", b"s=1; pad=%d" % number), session_key="mine")
+    assert len(heads) == MOST_OF_A_SESSION
+    call(heads, USUAL, session_key="another's")
+    assert len(heads) == MOST_OF_A_SESSION + 1
+
+
+def test_lines_are_forgotten_when_nobody_calls_any_more() -> None:
+    now = [0.0]
+    heads = build(Reader(), lambda: now[0])
+    for number in range(2 * MOST_OF_A_SESSION):
+        call(heads, USUAL.replace(b"s=1", b"s=%d" % number), session_key="mine")
+    for _ in range(2):
+        now[0] += GENERATION_SECONDS + 1
+        heads.age()
+    assert len(heads) == 0
+    call(heads, USUAL, session_key="mine")
+    assert len(heads) == 1, "what a session may leave behind is counted anew"
+
+
+def test_nothing_secret_is_shown() -> None:
+    head = call(build(Reader()), USUAL)
+    assert "s=1" not in repr(head)
+    assert "Cookie" not in repr(head)
 
 
 def test_what_is_kept_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,15 @@ def test_a_wait_can_be_killed_and_the_socket_used_on(pair: Pair) -> None:
     assert green.receive(100, 10) == b"hello"
 
 
+def test_who_waits_when_the_socket_is_closed_is_told(pair: Pair) -> None:
+    green, _ = pair
+    gevent.spawn(green.close)
+    with pytest.raises(OSError, match="closed"):
+        green.receive(100, None)
+    with pytest.raises(OSError, match="closed"):
+        green.receive(100, 10)
+
+
 def test_others_go_on_while_one_waits(pair: Pair) -> None:
     green, theirs = pair
     steps = []
