@@ -96,7 +96,7 @@ def measure_saturation(plan: Plan, contestants: Sequence[Contestant], *_: object
     """More and more callers at once: calls a second should hold, and nobody may be cut."""
     counts = [count for count in (16, 64, 256, 1024) if count <= plan.most_connections]
     variants = [
-        Variant(f"{each.name}, {count} at once", each, Workload("json", JSON_PATH, connections=count))
+        Variant(f"{each.name}, {count} at once", each, Workload("json", JSON_PATH, connections=count, may_fail=True))
         for each in contestants
         if each.name in ("nginx", "worker-redis", "wsgi-redis", "apache-shm", "flask")
         for count in counts
