@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.settings.yaml_document import MAX_VALUES, YamlSyntaxError, parse_yaml_document, parse_yaml_text
+from app.settings.yaml_document import MAX_TEXT_BYTES, MAX_VALUES, YamlSyntaxError, parse_yaml_document, parse_yaml_text
 
 
 def test_every_key_and_item_has_its_line() -> None:
@@ -61,7 +61,9 @@ def test_plain_data_comes_out_and_keys_stay_as_written(text: str, value: object)
         pytest.param("a: &x {b: 1}\nc:\n  <<: *x", "<<", id="merge-key"),
         pytest.param("a: &x [*x]", "holds itself", id="alias-to-itself"),
         pytest.param("[" * 5000, "less deeply", id="nested-too-deeply"),
-        pytest.param("a: " + "x" * (1024 * 1024), "at most", id="too-long"),
+        pytest.param("[" * 1_000_000, "less deeply", id="nested-far-too-deeply"),
+        pytest.param("- " * 100_000 + "a", "less deeply", id="lists-in-lists"),
+        pytest.param("a: " + "x" * MAX_TEXT_BYTES, "at most", id="too-long"),
     ],
 )
 def test_what_is_not_plain_yaml_is_refused(text: str, wanted: str) -> None:
@@ -74,6 +76,14 @@ def test_an_alias_bomb_meets_a_bound() -> None:
     lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(YamlSyntaxError, match=str(MAX_VALUES)):
         parse_yaml_document("\n".join(lines))
+
+
+def test_ten_thousand_routes_are_read() -> None:
+    more = "target_service: s, upstream_path: /x, auth: session, authz: none, methods: [GET]"
+    lines = [f"- {{path: /api/a{n}/*, {more}}}" for n in range(10_000)]
+    routes = parse_yaml_document("\n".join(["routes:", *lines])).value["routes"]  # type: ignore[index]
+    assert len(routes) == 10_000
+    assert routes[-1]["path"] == "/api/a9999/*"
 
 
 def test_an_alias_may_be_used() -> None:
