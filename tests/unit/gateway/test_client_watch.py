@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import struct
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.gateway.client_watch import STEP_SECONDS, ClientWatch
+from tests.support.under_gevent import IS_UNDER_GEVENT
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -80,7 +80,7 @@ def test_a_thread_waits_but_under_gevent_nobody(pair: Pair) -> None:
     """Run under gevent too, by `test_under_gevent`."""
     before = threading.active_count()
     watched, gone = watch(pair[1])
-    assert threading.active_count() == before + ("BFF_TEST_UNDER_GEVENT" not in os.environ)
+    assert threading.active_count() == before + (not IS_UNDER_GEVENT)
     pair[0].close()
     assert gone.wait(10)
     watched.stop()

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-_FOLDER = Path(__file__).parent
-_RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+from tests.support.under_gevent import IS_UNDER_GEVENT, run_under_gevent
 
 
-@pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" in os.environ, reason="this is the run under gevent")
+@pytest.mark.skipif(IS_UNDER_GEVENT, reason="this is the run under gevent")
 def test_all_of_this_holds_under_gevent(tmp_path: Path) -> None:
-    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'run'}"]
-    arguments = [sys.executable, "-c", _RUN, *options, str(_FOLDER)]
-    environment = os.environ | {"BFF_TEST_UNDER_GEVENT": "1"}
-    outcome = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=110, check=False)
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    run_under_gevent(tmp_path, Path(__file__).parent)

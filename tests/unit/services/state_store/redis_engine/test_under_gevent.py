@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.redis_servers import running_redis
+from tests.support.under_gevent import IS_UNDER_GEVENT, run_under_gevent
 
 _FOLDER = Path(__file__).parent
-_RUN = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 _FILES = (
     "test_pool",
     "test_single_flight",
@@ -60,11 +59,6 @@ def test_a_call_that_is_cut_off_leaves_its_reply_to_nobody(tmp_path: Path) -> No
     assert (outcome.returncode, outcome.stderr) == (0, "")
 
 
-@pytest.mark.skipif("BFF_TEST_UNDER_GEVENT" in os.environ, reason="this is the run under gevent")
+@pytest.mark.skipif(IS_UNDER_GEVENT, reason="this is the run under gevent")
 def test_all_of_this_holds_under_gevent(tmp_path: Path) -> None:
-    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'run'}"]
-    files = [str(_FOLDER / f"{name}.py") for name in _FILES]
-    arguments = [sys.executable, "-c", _RUN, *options, *files]
-    environment = os.environ | {"BFF_TEST_UNDER_GEVENT": "1"}
-    outcome = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=110, check=False)
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    run_under_gevent(tmp_path, *(_FOLDER / f"{name}.py" for name in _FILES))
