@@ -118,6 +118,11 @@ class Pipeline:
         except Exception as error:
             log.exception("call.crashed", error_type=type(error).__name__)
             return self._refuse(call, InternalError())
+        except BaseException:
+            # Killed, as what outlasts a stop is. Nobody is answered; that there was a call is written down.
+            call.is_cut_off = True
+            self._recorder.end(call, HTTPStatus.SERVICE_UNAVAILABLE)
+            raise
 
     def _carry(self, call: Call) -> ProxyResponse:
         target = self._read_target(call)

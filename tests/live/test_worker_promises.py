@@ -155,8 +155,9 @@ def test_at_a_stop_calls_have_until_the_graceful_timeout_and_then_end_without_an
     wait_until(lambda: not running.child.is_running(), timeout_seconds=20, what="the end of the BFF")
     running.stop()
     assert read_lines([running.child.log_path], event=f"Worker exiting (pid: {worker_pid})"), "it ended by itself"
-    [line] = read_lines([running.child.log_path], log="access", path="/pub/stream")
-    assert (line["status"], line["aborted"]) == (200, True)
+    for path, status in (("/pub/stream", 200), ("/pub/hang", 503)):
+        [line] = read_lines([running.child.log_path], log="access", path=path)
+        assert (line["status"], line["aborted"]) == (status, True)
 
 
 def test_nobody_is_believed_what_scheme_or_path_a_call_came_with(bff: Bff, backend: RawBackend) -> None:
