@@ -296,6 +296,12 @@ class TestToTheBackend:
             build_upstream([], **{field: "secret\r\nX: y"})
         assert "secret" not in f"{caught.value} {caught.value.internal_reason}"
 
+    @pytest.mark.parametrize("value", ["secret\0", "secret\u20ac"])
+    def test_a_token_that_fits_no_header_is_our_fault(self, value: str) -> None:
+        with pytest.raises(InternalError) as caught:
+            build_upstream([], bearer=value)
+        assert "secret" not in f"{caught.value} {caught.value.internal_reason}"
+
 
 class TestFromTheBackend:
     @pytest.mark.parametrize(
@@ -358,6 +364,10 @@ class TestFromTheBackend:
         assert get_all(build_answer([("cache-control", "max-age=60")]), "cache-control") == ["max-age=60"]
         nominated = [("Cache-Control", "max-age=60"), ("Connection", "cache-control")]
         assert get_all(build_answer(nominated), "cache-control") == ["no-store"]
+
+    @pytest.mark.parametrize("twin", ["Cache_Control", "Cache.Control"])
+    def test_what_no_browser_takes_for_a_cache_control_leaves_it_absent(self, twin: str) -> None:
+        assert ("Cache-Control", "no-store") in build_answer([(twin, "max-age=60")])
 
     def test_pages_of_a_backend_are_sandboxed_on_navigation_routes(self) -> None:
         route = build_route("/api/*", navigation=True)

@@ -8,6 +8,7 @@ import pytest
 
 from app.core.errors import BadRequestError, CsrfFailedError, UnknownHostError
 from app.gateway.head_facts import MOST_SHARED_LINES, HeadReader
+from app.gateway.messages import ProxyRequest
 from app.gateway.policy import GatewayPolicy
 from tests.unit.core.builders import build_route
 from tests.unit.settings.config_folder import ConfigFolder
@@ -78,3 +79,10 @@ def test_where_a_call_may_come_from_depends_on_method_and_route(reader: HeadRead
             reader.check_cross_site(facts, "GET", origin, script)
         with pytest.raises(CsrfFailedError):
             reader.check_cross_site(facts, "POST", origin, page)
+
+
+def test_nothing_secret_is_shown(reader: HeadReader) -> None:
+    lines = [HOST, ("Cookie", "bff_session=very-secret")]
+    facts = reader.read(lines, "192.0.2.1")
+    request = ProxyRequest("GET", "/a?code=very-secret", lines, None, "192.0.2.1", "http", facts=facts)
+    assert "secret" not in f"{facts!r} {request!r}"

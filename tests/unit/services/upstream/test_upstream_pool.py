@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from app.core.errors import UpstreamBusyError, UpstreamUnreachableError
 from app.services.upstream_connection import UpstreamConnection
-from app.services.upstream_pool import UpstreamPool
+from app.services.upstream_pool import UpstreamPool, _Waiter
 
 WAIT_SECONDS = 20.0
 
@@ -148,3 +150,55 @@ def test_a_fresh_connection_takes_the_place_of_an_idle_one_where_there_is_no_roo
     assert fresh is not idle
     assert pool.open_connections == 1
     pool.discard(fresh)
+
+
+class Meanwhile(deque[Any]):
+    """Something else happens right before or after the first item is put to the others."""
+
+    def __init__(
+        self, *, before: Callable[[], object] | None = None, after: Callable[[], object] | None = None
+    ) -> None:
+        super().__init__()
+        self._before = before
+        self._after = after
+
+    def append(self, item: Any) -> None:
+        before, self._before = self._before, None
+        after, self._after = self._after, None
+        if before is not None:
+            before()
+        super().append(item)
+        if after is not None:
+            after()
+
+
+def test_who_comes_in_line_as_a_connection_is_given_back_is_served(opener: Opener) -> None:
+    pool = build_pool(opener)
+    connection = pool.take()
+    waiters: deque[Any] = pool._waiters
+    waiter = _Waiter()
+    pool._idle = Meanwhile(before=lambda: waiters.append(waiter))
+    pool.give_back(connection)
+    assert waiter.served.is_set()
+    assert waiter.connection is connection
+    pool.discard(connection)
+
+
+def test_who_comes_in_line_after_a_connection_was_given_back_takes_it(opener: Opener) -> None:
+    pool = build_pool(opener, wait_seconds=0.01)
+    connection = pool.take()
+    connection.rest(1000.0)
+    pool._waiters = Meanwhile(before=lambda: pool._idle.append(connection))
+    assert pool.take() is connection
+    assert not pool._waiters
+    pool.discard(connection)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_comes_back_as_the_pool_is_closed_is_closed(opener: Opener, when: str) -> None:
+    pool = build_pool(opener)
+    connection = pool.take()
+    pool._idle = Meanwhile(**{when: pool.close})
+    pool.give_back(connection)
+    assert (pool.open_connections, pool.idle_connections) == (0, 0)
+    assert opener.other_ends[0].recv(1) == b""
