@@ -298,7 +298,6 @@ class Pipeline:
         request = UpstreamRequest(
             method=call.request.method,
             target=build_upstream_target(match, target, self._base_paths[route.service.name]),
-            headers=[],
             encoded_headers=headers,
             body=body,
             asks_for_websocket=call.handshake is not None,

@@ -5,7 +5,7 @@ The gateway builds an `UpstreamRequest` and hands it to `UpstreamClient.open`. B
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,7 +32,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
     method: str
     target: str
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]] = ()
     body: RequestBody | None = None
     build_url_headers: Callable[[str], list[tuple[str, str]]] | None = None
     """Makes further header lines for the URL that is really called. Asked anew for every attempt, as a proof that was
