@@ -37,11 +37,13 @@ class RequestBody(Protocol):
         """
 
 
-class Claim(msgspec.Struct, frozen=True, gc=False):
+class Claim(msgspec.Struct, gc=False):
     """What a door already knows of a call that the route table claims (`Pipeline.claim`)."""
 
     target: RequestTarget
     match: RouteMatch
+    upstream_target: str = ""
+    """What the backend is asked for, once it was worked out."""
 
 
 class ProxyRequest(msgspec.Struct):

@@ -297,7 +297,7 @@ class Pipeline:
         route = match.route
         request = UpstreamRequest(
             method=call.request.method,
-            target=build_upstream_target(match, target, self._base_paths[route.service.name]),
+            target=self._find_upstream_target(call, match, target),
             encoded_headers=headers,
             body=body,
             asks_for_websocket=call.handshake is not None,
@@ -310,6 +310,15 @@ class Pipeline:
             return self._upstream.open(route.service, request)
         finally:
             call.upstream_seconds = self._monotonic() - asked_at
+
+    def _find_upstream_target(self, call: Call, match: RouteMatch, target: RequestTarget) -> str:
+        claim = call.request.claim
+        if claim is not None and claim.upstream_target:
+            return claim.upstream_target
+        found = build_upstream_target(match, target, self._base_paths[match.route.service.name])
+        if claim is not None:
+            claim.upstream_target = found
+        return found
 
     # Step 9
 

@@ -114,10 +114,11 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._keepalive_seconds: float = server.keepalive_seconds
         self._body_timeout_seconds: float = server.body_timeout_seconds
         self._is_internal = build_internal_listener(server.internal_bind)
+        keeps_alive = bool(self.cfg.keepalive)
         self._door = WorkerDoor(
             services.pipeline,
             patience_seconds=server.body_timeout_seconds,
-            is_alive=lambda: bool(self.alive and self.cfg.keepalive),
+            is_alive=lambda: keeps_alive and self.alive,
         )
         hooks = (self.cfg.pre_request, self.cfg.post_request)
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)

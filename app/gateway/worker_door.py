@@ -53,7 +53,9 @@ class WorkerDoor:
         return self._pipeline.claim(req.uri)
 
     def claim_plain(self, head: ReadHead) -> Claim | None:
-        return self._pipeline.claim(head.raw_target)
+        if head.claim is None:
+            head.claim = self._pipeline.claim(head.raw_target)
+        return head.claim
 
     def carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         """Answers one call; returns whether the connection is good for another.

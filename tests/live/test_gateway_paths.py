@@ -95,6 +95,25 @@ def test_a_good_path_is_sent_byte_for_byte(gateway: Gateway, target: str, expect
     assert request.request_line == f"GET {expected} HTTP/1.1".encode("latin-1")
 
 
+def test_a_call_that_is_known_goes_where_it_went_before(gateway: Gateway) -> None:
+    """Request lines that come again are not worked out again, and none is taken for another."""
+    expected = {
+        ("GET", "/api/crud/forms/7"): b"GET /v1/forms/7 HTTP/1.1",
+        ("HEAD", "/api/crud/forms/7"): b"HEAD /v1/forms/7 HTTP/1.1",
+        ("GET", "/api/crud/forms/7?a=1"): b"GET /v1/forms/7?a=1 HTTP/1.1",
+        ("GET", "/api/crud/forms/7?a=2"): b"GET /v1/forms/7?a=2 HTTP/1.1",
+        ("GET", "/api/crud/forms/%25x"): b"GET /v1/forms/%25x HTTP/1.1",
+        ("GET", "/api/kept/forms/7"): b"GET /api/kept/forms/7 HTTP/1.1",
+    }
+    for _ in range(4):
+        for (method, target), request_line in expected.items():
+            assert gateway.call(method, target).status == 200
+            [request] = gateway.take_requests()
+            assert request.request_line == request_line
+        assert gateway.call("GET", "/api/crud/../admin").code == "ambiguous_path"
+        assert gateway.call("DELETE", "/api/read").code == "method_not_allowed"
+
+
 @pytest.mark.parametrize(("method", "target", "status", "code"), NOT_ALLOWED)
 def test_a_method_that_is_not_allowed_reaches_no_backend(
     gateway: Gateway, method: str, target: str, status: int, code: str

@@ -14,6 +14,7 @@ from app.gateway.head_facts import HeadFacts
 from app.gateway.known_heads import (
     GENERATION_SECONDS,
     LONGEST_REMEMBERED_BYTES,
+    LONGEST_REQUEST_LINE_BYTES,
     MOST_OF_A_SESSION,
     MOST_REMEMBERED_LINES,
     KnownHeads,
@@ -99,6 +100,67 @@ def test_lines_that_differ_are_read(received: bytes, peer: str) -> None:
     assert head is not None
     assert head.facts.client_address == peer
     assert len(reader.read) == 2
+
+
+CLAIM: Any = object()
+"""What a route table says."""
+
+
+def call_claimed(heads: KnownHeads, received: bytes, *, has_session: bool = True) -> Any:
+    """As `call`, of a target that a route takes; returns what was known of the target before."""
+    head = heads.parse(received, PEER)
+    assert head is not None
+    known, head.claim = head.claim, head.claim or CLAIM
+    head.facts.has_session = has_session
+    head.facts.session_key = "session"
+    heads.keep(head)
+    return known
+
+
+def test_a_request_line_that_comes_again_with_known_lines_needs_no_route_table() -> None:
+    heads = build(Reader())
+    first, second, third = (call_claimed(heads, USUAL) for _ in range(3))
+    assert (first, second) == (None, None), "header lines are remembered first"
+    assert third is CLAIM
+    read = heads.parse(USUAL, PEER)
+    assert describe(read) == describe(parse_plain_head(USUAL, LIMITS))
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /a?b HTTP/1.1", b"HEAD /a HTTP/1.1", b"GET /A HTTP/1.1", b"GET /%61 HTTP/1.1", b"GET  /a HTTP/1.1"]
+)
+def test_another_request_line_is_read_anew(line: bytes) -> None:
+    heads = build(Reader())
+    for _ in range(3):
+        call_claimed(heads, USUAL)
+    received = line + USUAL_LINES
+    head = heads.parse(received, PEER)
+    assert describe(head) == describe(parse_plain_head(received, LIMITS))
+    assert head is None or head.claim is None
+
+
+def test_a_request_line_is_not_kept_without_a_session_or_a_route_or_when_long() -> None:
+    heads = build(Reader())
+    call_claimed(heads, USUAL)
+    call_claimed(heads, USUAL, has_session=False)
+    assert call_claimed(heads, USUAL) is None
+    call(heads, USUAL.replace(b"/a", b"/unclaimed"))
+    assert call_claimed(heads, USUAL.replace(b"/a", b"/unclaimed")) is None
+    long = USUAL.replace(b"/a", b"/" + b"a" * LONGEST_REQUEST_LINE_BYTES)
+    call_claimed(heads, long)
+    assert call_claimed(heads, long) is None
+
+
+def test_request_lines_are_forgotten_when_nobody_calls_any_more() -> None:
+    now = [0.0]
+    heads = build(Reader(), lambda: now[0])
+    for _ in range(3):
+        call_claimed(heads, USUAL)
+    for _ in range(2):
+        now[0] += GENERATION_SECONDS + 1
+        heads.age()
+    call_claimed(heads, USUAL)
+    assert call_claimed(heads, USUAL) is None
 
 
 def test_lines_without_a_session_behind_them_are_not_kept() -> None:
