@@ -41,6 +41,10 @@ class _KnownRequestLine(msgspec.Struct, frozen=True):
     raw_target: str
     claim: Claim
 
+    def __repr__(self) -> str:
+        """A query may hold a code or a state."""
+        return f"<_KnownRequestLine {self.method}>"
+
 
 class ReadHead(msgspec.Struct):
     """A plain request without a body, and what its header lines say."""

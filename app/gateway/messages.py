@@ -45,6 +45,10 @@ class Claim(msgspec.Struct, gc=False):
     upstream_target: str = ""
     """What the backend is asked for, once it was worked out."""
 
+    def __repr__(self) -> str:
+        """A query may hold a code or a state."""
+        return f"<Claim {self.match.route.id}>"
+
 
 class ProxyRequest(msgspec.Struct):
     """One call as a door received it. `raw_target` holds the wire text of the request line, latin-1 decoded."""

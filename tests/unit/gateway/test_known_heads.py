@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+from app.core.request_target import RequestTarget
+from app.core.routes import RouteMatch
 from app.gateway import known_heads
 from app.gateway.fast_head import HeadLimits, parse_plain_head
 from app.gateway.head_facts import HeadFacts
@@ -20,6 +23,7 @@ from app.gateway.known_heads import (
     KnownHeads,
     ReadHead,
 )
+from app.gateway.messages import Claim
 from tests.unit.gateway.test_fast_head import LIMITS, NOT_PLAIN, PLAIN, requests
 
 PEER = "192.0.2.7"
@@ -161,6 +165,13 @@ def test_request_lines_are_forgotten_when_nobody_calls_any_more() -> None:
         heads.age()
     call_claimed(heads, USUAL)
     assert call_claimed(heads, USUAL) is None
+
+
+def test_no_query_is_in_a_repr() -> None:
+    route: Any = SimpleNamespace(id="a")
+    claim = Claim(RequestTarget("/a", "code=secret"), RouteMatch(route, {"path": "secret"}), "/a?code=secret")
+    known = known_heads._KnownRequestLine("GET", "/a?code=secret", claim)
+    assert "secret" not in repr([known, claim])
 
 
 def test_lines_without_a_session_behind_them_are_not_kept() -> None:
