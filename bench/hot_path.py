@@ -27,7 +27,6 @@ from gunicorn.http.unreader import IterUnreader
 
 from app.gateway.fast_head import HeadLimits
 from app.gateway.known_heads import KnownHeads, ReadHead
-from app.gateway.messages import Claim
 from app.gateway.pipeline import Pipeline
 from app.gateway.worker_door import WorkerDoor
 from app.observability import lines
@@ -211,7 +210,7 @@ def report(options: Any, pipeline: Pipeline, request: bytes) -> None:
     def parse_slowly() -> Any:
         return Request(config, IterUnreader([request]), ("127.0.0.1", 1))
 
-    heads = KnownHeads(limits, pipeline.read_head, time.monotonic)
+    heads = KnownHeads(limits, pipeline.read_head, pipeline.claim, time.monotonic)
 
     def parse_fast() -> ReadHead:
         head = heads.parse(request, "127.0.0.1")
@@ -220,14 +219,9 @@ def report(options: Any, pipeline: Pipeline, request: bytes) -> None:
 
     def carry_fast() -> bool:
         head = parse_fast()
-        goes_on = door.carry_plain(claim(head), head, sock, "127.0.0.1")
+        goes_on = door.carry_plain(head, sock, "127.0.0.1")
         heads.keep(head)
         return goes_on
-
-    def claim(head: ReadHead) -> Claim:
-        found = door.claim_plain(head)
-        assert found is not None
-        return found
 
     def carry_slowly() -> bool:
         req = parse_slowly()
@@ -241,8 +235,8 @@ def report(options: Any, pipeline: Pipeline, request: bytes) -> None:
     parts = {
         "head, gunicorn's parser": parse_slowly,
         "head, fast lane": parse_fast,
-        "claim": lambda: claim(head),
-        "door (pipeline and answer)": lambda: door.carry_plain(claim(head), head, sock, "127.0.0.1"),
+        "claim": lambda: pipeline.claim(head.raw_target),
+        "door (pipeline and answer)": lambda: door.carry_plain(head, sock, "127.0.0.1"),
         "a call, fast lane": carry_fast,
         "a call, gunicorn's parser": carry_slowly,
     }

@@ -1,9 +1,10 @@
 """Remembers the header lines of plain requests by their bytes, with what was found in them.
 
-A browser sends the same lines with call after call: only the request line differs, and that comes again, too. Where the
-bytes are the same, so is everything that follows from them, and none of it is worked out again. Only heads with a
-session behind them are remembered, few of each session, and none that is long: nobody fills this memory, and who has
-logged out is forgotten within two minutes.
+A browser sends the same lines with call after call: only the request line differs, and of those a few come again and
+again. Where the bytes are the same, so is everything that follows from them, and none of it is worked out again. Only
+heads with a session behind them are remembered, few of each session, and none that is long: nobody fills this memory.
+Request lines are kept with the header lines that they came with, so that no session learns of another's or pushes them
+out, and go with them, so that who has logged out is forgotten within two minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ MOST_OF_A_SESSION = 16
 """Of each generation: lines differ with the page, with what is asked for, and with a validator."""
 LONGEST_REMEMBERED_BYTES = 2048
 MOST_REMEMBERED_LINES = 40
+MOST_REQUEST_LINES = 8
+"""With the same header lines."""
 LONGEST_REQUEST_LINE_BYTES = 512
 GENERATION_SECONDS = 60.0
 
@@ -31,19 +34,23 @@ _Key = tuple[str, bytes]
 """The address of the socket's other end, and the header lines with the empty line behind them."""
 
 
-class _Known(msgspec.Struct):
-    facts: HeadFacts
-    wants_close: bool
-
-
-class _KnownRequestLine(msgspec.Struct, frozen=True):
+class _RequestLine(msgspec.Struct, frozen=True):
     method: str
     raw_target: str
-    claim: Claim
+    claim: Claim | None
 
     def __repr__(self) -> str:
         """A query may hold a code or a state."""
-        return f"<_KnownRequestLine {self.method}>"
+        return f"<_RequestLine {self.method}>"
+
+
+class _Known(msgspec.Struct):
+    facts: HeadFacts
+    wants_close: bool
+    request_lines: dict[bytes, _RequestLine] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<_Known {len(self.request_lines)}>"
 
 
 class ReadHead(msgspec.Struct):
@@ -51,16 +58,14 @@ class ReadHead(msgspec.Struct):
 
     method: str
     raw_target: str
+    claim: Claim | None
+    """What the route table says of the target."""
     facts: HeadFacts
     wants_close: bool
     size: int
     """Bytes; what was received behind them belongs to the next request."""
     key: _Key | None = None
     """Of lines that are not remembered yet, and could be."""
-    request_line: bytes = b""
-    """One that is not remembered yet, and could be."""
-    claim: Claim | None = None
-    """What the route table says of the target, once it was asked."""
 
     def __repr__(self) -> str:
         """Cookies are among what it holds."""
@@ -74,17 +79,17 @@ class KnownHeads:
         self,
         limits: HeadLimits,
         read: Callable[[list[tuple[str, str]], str], HeadFacts],
+        claim: Callable[[str], Claim | None],
         monotonic: Callable[[], float],
     ) -> None:
-        """`read` tells what header lines say that come from an address."""
+        """`read` tells what header lines say that come from an address, `claim` what the route table says of a raw
+        target."""
         self._limits = limits
         self._read = read
+        self._claim = claim
         self._of_sessions: Counter[str | None] = Counter()
         self._counted_turn = 0
         self._known: Generations[_Key, _Known] = Generations(MOST_REMEMBERED, GENERATION_SECONDS, monotonic)
-        self._request_lines: Generations[bytes, _KnownRequestLine] = Generations(
-            MOST_REMEMBERED, GENERATION_SECONDS, monotonic
-        )
 
     def parse(self, received: bytes, peer_address: str) -> ReadHead | None:
         """As `parse_plain_head`."""
@@ -93,32 +98,40 @@ class KnownHeads:
         key = (peer_address, received[line_end:size])
         known = self._known.find(key)
         if known is not None:
-            head = self._read_request_line(received[:line_end], known, size)
-            if head is not None:
-                return head
-        plain = parse_plain_head(received, self._limits)
-        if plain is None:
+            line = received[:line_end]
+            request = known.request_lines.get(line) or self._read_request_line(line, known.request_lines)
+            if request is not None:
+                return ReadHead(request.method, request.raw_target, request.claim, known.facts, known.wants_close, size)
+        head = parse_plain_head(received, self._limits)
+        if head is None:
             return None
         # Else these bytes are not all of the header lines, whatever the parser takes for the end of one.
-        is_all = plain.size == size and b"\n" not in received[:line_end] and len(key[1]) <= LONGEST_REMEMBERED_BYTES
-        facts = self._read(plain.headers, peer_address)
-        return ReadHead(plain.method, plain.raw_target, facts, plain.wants_close, plain.size, key if is_all else None)
+        is_all = head.size == size and b"\n" not in received[:line_end] and len(key[1]) <= LONGEST_REMEMBERED_BYTES
+        return ReadHead(
+            head.method,
+            head.raw_target,
+            self._claim(head.raw_target),
+            self._read(head.headers, peer_address),
+            head.wants_close,
+            head.size,
+            key if is_all else None,
+        )
 
-    def _read_request_line(self, line: bytes, lines: _Known, size: int) -> ReadHead | None:
-        known = self._request_lines.find(line)
-        if known is not None:
-            return ReadHead(known.method, known.raw_target, lines.facts, lines.wants_close, size, claim=known.claim)
+    def _read_request_line(self, line: bytes, remembered: dict[bytes, _RequestLine]) -> _RequestLine | None:
         parsed = parse_plain_request_line(line, self._limits)
         if parsed is None:
             return None
-        kept = line if len(line) <= LONGEST_REQUEST_LINE_BYTES else b""
-        return ReadHead(*parsed, lines.facts, lines.wants_close, size, request_line=kept)
+        method, raw_target = parsed
+        request = _RequestLine(method, raw_target, self._claim(raw_target))
+        if len(line) <= LONGEST_REQUEST_LINE_BYTES:
+            if len(remembered) >= MOST_REQUEST_LINES:
+                remembered.clear()
+            remembered[line] = request
+        return request
 
     def keep(self, head: ReadHead) -> None:
         """After the call: remembers its lines where a session was found behind them."""
         facts = head.facts
-        if head.request_line and head.claim is not None and facts.has_session:
-            self._request_lines.keep(head.request_line, _KnownRequestLine(head.method, head.raw_target, head.claim))
         if head.key is None or not facts.has_session or len(facts.lines) > MOST_REMEMBERED_LINES:
             return
         if self._counted_turn != self._known.turns:
@@ -131,7 +144,6 @@ class KnownHeads:
     def age(self) -> None:
         """To be called now and then, so that lines are forgotten also where no others come."""
         self._known.age()
-        self._request_lines.age()
 
     def __len__(self) -> int:
         return len(self._known)

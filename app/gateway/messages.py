@@ -37,13 +37,13 @@ class RequestBody(Protocol):
         """
 
 
-class Claim(msgspec.Struct, gc=False):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What a door already knows of a call that the route table claims (`Pipeline.claim`)."""
 
     target: RequestTarget
     match: RouteMatch
-    upstream_target: str = ""
-    """What the backend is asked for, once it was worked out."""
+    upstream_target: str
+    """What the backend is asked for."""
 
     def __repr__(self) -> str:
         """A query may hold a code or a state."""

@@ -106,7 +106,7 @@ class Pipeline:
         except BffError:
             return None
         match = self._routes.match(target.path)
-        return Claim(target, match) if match is not None else None
+        return Claim(target, match, self._build_upstream_target(match, target)) if match is not None else None
 
     def handle(self, request: ProxyRequest) -> ProxyResponse:
         """Answers one call. Never raises for anything the client or a backend did."""
@@ -294,10 +294,10 @@ class Pipeline:
         body: RequestBody | None,
         token: AccessToken | None,
     ) -> UpstreamResponse:
-        route = match.route
+        route, claim = match.route, call.request.claim
         request = UpstreamRequest(
             method=call.request.method,
-            target=self._find_upstream_target(call, match, target),
+            target=claim.upstream_target if claim is not None else self._build_upstream_target(match, target),
             encoded_headers=headers,
             body=body,
             asks_for_websocket=call.handshake is not None,
@@ -311,14 +311,8 @@ class Pipeline:
         finally:
             call.upstream_seconds = self._monotonic() - asked_at
 
-    def _find_upstream_target(self, call: Call, match: RouteMatch, target: RequestTarget) -> str:
-        claim = call.request.claim
-        if claim is not None and claim.upstream_target:
-            return claim.upstream_target
-        found = build_upstream_target(match, target, self._base_paths[match.route.service.name])
-        if claim is not None:
-            claim.upstream_target = found
-        return found
+    def _build_upstream_target(self, match: RouteMatch, target: RequestTarget) -> str:
+        return build_upstream_target(match, target, self._base_paths[match.route.service.name])
 
     # Step 9
 

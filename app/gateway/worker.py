@@ -124,7 +124,8 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)
         # The hooks want gunicorn's own request.
         limits = None if self._has_hooks else find_head_limits(self.cfg)
-        self._heads = KnownHeads(limits, services.pipeline.read_head, time.monotonic) if limits is not None else None
+        pipeline = services.pipeline
+        self._heads = KnownHeads(limits, pipeline.read_head, pipeline.claim, time.monotonic) if limits else None
         # What is loaded by now stays; a collection need not look through it again and again.
         gc.collect()
         gc.freeze()
@@ -170,14 +171,13 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Answers a plain call to a route; False, and nothing done, for any other. Ends the connection as
         `handle_request` does."""
         head = heads.parse(received, connection.peer_address)
-        claim = self.claim_plain(head) if head is not None else None
-        if head is None or claim is None:
+        if head is None or not self.claims_plain(head):
             return False
         if head.size < len(received):
             connection.unreader.unread(received[head.size :])
         self._count_call()
         try:
-            goes_on = self._door.carry_plain(claim, head, connection.sock, connection.peer_address)
+            goes_on = self._door.carry_plain(head, connection.sock, connection.peer_address)
             heads.keep(head)
             if goes_on:
                 return True
@@ -222,9 +222,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Returns what is known of a call that goes straight through the pipeline; None for one that Flask answers."""
         return self._door.claim(req)
 
-    def claim_plain(self, head: ReadHead) -> Claim | None:
-        """As `claim`, for a call from the fast lane."""
-        return self._door.claim_plain(head)
+    def claims_plain(self, head: ReadHead) -> bool:
+        """Whether a call from the fast lane goes straight through the pipeline."""
+        return head.claim is not None
 
     def _carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         self._count_call()

@@ -52,11 +52,6 @@ class WorkerDoor:
             return None
         return self._pipeline.claim(req.uri)
 
-    def claim_plain(self, head: ReadHead) -> Claim | None:
-        if head.claim is None:
-            head.claim = self._pipeline.claim(head.raw_target)
-        return head.claim
-
     def carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         """Answers one call; returns whether the connection is good for another.
 
@@ -89,10 +84,10 @@ class WorkerDoor:
             linger(sock)
         return False
 
-    def carry_plain(self, claim: Claim, head: ReadHead, sock: Any, peer_address: str) -> bool:
+    def carry_plain(self, head: ReadHead, sock: Any, peer_address: str) -> bool:
         """As `carry`, for a call from the fast lane."""
         request = ProxyRequest(
-            head.method, head.raw_target, head.facts.lines, None, peer_address, "http", claim, head.facts
+            head.method, head.raw_target, head.facts.lines, None, peer_address, "http", head.claim, head.facts
         )
         return self._answer(request, None, sock, 1, wants_close=head.wants_close)
 

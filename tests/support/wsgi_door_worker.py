@@ -14,5 +14,6 @@ class WsgiDoorWorker(BffWorker):
     def claim(self, req: Any) -> None:
         del req
 
-    def claim_plain(self, head: Any) -> None:
+    def claims_plain(self, head: Any) -> bool:
         del head
+        return False

@@ -16,14 +16,14 @@ from bench.hot_path import SilentSocket, build_call, build_door
 def test_a_call_leaves_no_ring_of_objects_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BFF_CONFIG_DIR", str(tmp_path))
     pipeline, request = build_call(tmp_path)
-    door, heads = build_door(pipeline), KnownHeads(HeadLimits(4094, 100, 8190), pipeline.read_head, time.monotonic)
+    door, limits = build_door(pipeline), HeadLimits(4094, 100, 8190)
+    heads = KnownHeads(limits, pipeline.read_head, pipeline.claim, time.monotonic)
 
     def call() -> None:
         head = heads.parse(request, "127.0.0.1")
         assert head is not None
-        claim = door.claim_plain(head)
-        assert claim is not None
-        assert door.carry_plain(claim, head, SilentSocket(), "127.0.0.1")
+        assert head.claim is not None
+        assert door.carry_plain(head, SilentSocket(), "127.0.0.1")
         heads.keep(head)
 
     call()  # what is learnt and remembered once is no garbage

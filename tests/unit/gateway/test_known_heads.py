@@ -20,6 +20,7 @@ from app.gateway.known_heads import (
     LONGEST_REQUEST_LINE_BYTES,
     MOST_OF_A_SESSION,
     MOST_REMEMBERED_LINES,
+    MOST_REQUEST_LINES,
     KnownHeads,
     ReadHead,
 )
@@ -52,8 +53,17 @@ class Reader:
         )
 
 
-def build(reader: Callable[[list[tuple[str, str]], str], HeadFacts], now: Callable[[], float] = float) -> KnownHeads:
-    return KnownHeads(LIMITS, reader, now)
+def claim_nothing(_: str) -> None:
+    """A route table that takes no target."""
+
+
+def build(
+    reader: Callable[[list[tuple[str, str]], str], HeadFacts],
+    now: Callable[[], float] = float,
+    *,
+    claim: Callable[[str], Claim | None] = claim_nothing,
+) -> KnownHeads:
+    return KnownHeads(LIMITS, reader, claim, now)
 
 
 def call(
@@ -106,72 +116,133 @@ def test_lines_that_differ_are_read(received: bytes, peer: str) -> None:
     assert len(reader.read) == 2
 
 
-CLAIM: Any = object()
-"""What a route table says."""
+class Table:
+    """A route table that takes everything but `/flask`. Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, raw_target: str) -> Claim | None:
+        self.asked.append(raw_target)
+        route: Any = SimpleNamespace(id="a")
+        target = RequestTarget(raw_target, None)
+        return Claim(target, RouteMatch(route, {}), raw_target) if raw_target != "/flask" else None
 
 
-def call_claimed(heads: KnownHeads, received: bytes, *, has_session: bool = True) -> Any:
-    """As `call`, of a target that a route takes; returns what was known of the target before."""
-    head = heads.parse(received, PEER)
-    assert head is not None
-    known, head.claim = head.claim, head.claim or CLAIM
-    head.facts.has_session = has_session
-    head.facts.session_key = "session"
-    heads.keep(head)
-    return known
+def test_a_request_line_that_comes_again_needs_no_route_table() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
+    first, second, third = (call(heads, USUAL) for _ in range(3))
+    assert (first, second, third).count(None) == 0
+    assert table.asked == ["/a", "/a"], "the first call comes with lines that nobody knows yet"
+    assert second is not None
+    assert third is not None
+    assert third.claim is second.claim is not None
+    assert describe(third) == describe(parse_plain_head(USUAL, LIMITS))
 
 
-def test_a_request_line_that_comes_again_with_known_lines_needs_no_route_table() -> None:
-    heads = build(Reader())
-    first, second, third = (call_claimed(heads, USUAL) for _ in range(3))
-    assert (first, second) == (None, None), "header lines are remembered first"
-    assert third is CLAIM
-    read = heads.parse(USUAL, PEER)
-    assert describe(read) == describe(parse_plain_head(USUAL, LIMITS))
+def test_what_no_route_takes_is_remembered_as_such() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
+    received = USUAL.replace(b"/a", b"/flask")
+    found = [call(heads, received) for _ in range(4)]
+    assert [head.claim for head in found if head is not None] == [None] * 4
+    assert len(table.asked) == 2
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET /a?b HTTP/1.1", b"HEAD /a HTTP/1.1", b"GET /A HTTP/1.1", b"GET /%61 HTTP/1.1", b"GET  /a HTTP/1.1"]
+    "line",
+    [
+        b"GET /a?b HTTP/1.1",
+        b"HEAD /a HTTP/1.1",
+        b"GET /A HTTP/1.1",
+        b"GET /%61 HTTP/1.1",
+        b"GET  /a HTTP/1.1",
+        b"GET /a HTTP/1.",
+        b"GET /a",
+        b"GET /",
+    ],
 )
 def test_another_request_line_is_read_anew(line: bytes) -> None:
-    heads = build(Reader())
+    table = Table()
+    heads = build(Reader(), claim=table)
     for _ in range(3):
-        call_claimed(heads, USUAL)
+        call(heads, USUAL)
     received = line + USUAL_LINES
-    head = heads.parse(received, PEER)
-    assert describe(head) == describe(parse_plain_head(received, LIMITS))
-    assert head is None or head.claim is None
+    head, plain = heads.parse(received, PEER), parse_plain_head(received, LIMITS)
+    assert describe(head) == describe(plain)
+    assert table.asked[2:] == ([plain.raw_target] if plain is not None else [])
 
 
-def test_a_request_line_is_not_kept_without_a_session_or_a_route_or_when_long() -> None:
-    heads = build(Reader())
-    call_claimed(heads, USUAL)
-    call_claimed(heads, USUAL, has_session=False)
-    assert call_claimed(heads, USUAL) is None
-    call(heads, USUAL.replace(b"/a", b"/unclaimed"))
-    assert call_claimed(heads, USUAL.replace(b"/a", b"/unclaimed")) is None
-    long = USUAL.replace(b"/a", b"/" + b"a" * LONGEST_REQUEST_LINE_BYTES)
-    call_claimed(heads, long)
-    assert call_claimed(heads, long) is None
+def test_request_lines_of_others_are_not_looked_at() -> None:
+    """So a session learns nothing of what another one asked for, not even from how long it takes."""
+    table = Table()
+    heads = build(Reader(), claim=table)
+    mine, others = USUAL, USUAL.replace(b"s=1", b"s=2")
+    for received in (mine, mine, mine, others, others):
+        call(heads, received)
+    assert len(table.asked) == 4
 
 
-def test_request_lines_are_forgotten_when_nobody_calls_any_more() -> None:
-    now = [0.0]
-    heads = build(Reader(), lambda: now[0])
-    for _ in range(3):
-        call_claimed(heads, USUAL)
+def test_one_session_cannot_push_out_the_request_lines_of_another() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
     for _ in range(2):
-        now[0] += GENERATION_SECONDS + 1
+        call(heads, USUAL)
+    for number in range(10 * known_heads.MOST_REMEMBERED):
+        call(heads, USUAL.replace(b"s=1", b"s=2").replace(b"/a", b"/%d" % number))
+    table.asked.clear()
+    call(heads, USUAL)
+    assert table.asked == []
+
+
+def count_remembered(heads: KnownHeads, received: bytes) -> int:
+    known = heads._known.find((PEER, received[received.index(b"\r\n") :]))
+    assert known is not None
+    return len(known.request_lines)
+
+
+def test_request_lines_are_kept_within_bounds() -> None:
+    heads = build(Reader(), claim=Table())
+    for number in range(3 * MOST_REQUEST_LINES):
+        call(heads, USUAL.replace(b"/a", b"/%d" % number))
+        assert count_remembered(heads, USUAL) <= MOST_REQUEST_LINES
+
+
+def test_a_long_request_line_is_not_kept() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
+    long = USUAL.replace(b"/a", b"/" + b"a" * LONGEST_REQUEST_LINE_BYTES)
+    for _ in range(3):
+        call(heads, long)
+    assert len(table.asked) == 3
+    assert count_remembered(heads, USUAL) == 0
+
+
+def test_request_lines_go_two_minutes_after_a_session_has_ended_whatever_is_called_meanwhile() -> None:
+    now, table = [0.0], Table()
+    heads = build(Reader(), lambda: now[0], claim=table)
+    for _ in range(2):
+        call(heads, USUAL)
+    for _ in range(24):  # each is refused, and still finds the lines of the session that was
+        now[0] += GENERATION_SECONDS / 10
         heads.age()
-    call_claimed(heads, USUAL)
-    assert call_claimed(heads, USUAL) is None
+        head = heads.parse(USUAL, PEER)
+        assert head is not None
+        if head.key is not None:  # read anew: nobody is found behind it any more
+            head.facts.has_session = False
+        heads.keep(head)
+    assert len(heads) == 0
+    table.asked.clear()
+    assert heads.parse(USUAL, PEER) is not None
+    assert table.asked == ["/a"]
 
 
 def test_no_query_is_in_a_repr() -> None:
     route: Any = SimpleNamespace(id="a")
     claim = Claim(RequestTarget("/a", "code=secret"), RouteMatch(route, {"path": "secret"}), "/a?code=secret")
-    known = known_heads._KnownRequestLine("GET", "/a?code=secret", claim)
-    assert "secret" not in repr([known, claim])
+    known = known_heads._RequestLine("GET", "/a?code=secret", claim)
+    assert "secret" not in repr([known, claim, known_heads._Known(Reader()([], PEER), False, {b"secret": known})])
 
 
 def test_lines_without_a_session_behind_them_are_not_kept() -> None:
@@ -281,6 +352,6 @@ def test_whatever_comes_behind_whatever_is_read_as_if_it_came_first(first: bytes
 
 
 def test_limits_hold_for_known_lines_too() -> None:
-    heads = KnownHeads(HeadLimits(20, 100, 8190), Reader(), float)
+    heads = KnownHeads(HeadLimits(20, 100, 8190), Reader(), claim_nothing, float)
     assert call(heads, USUAL) is not None
     assert call(heads, b"GET /" + b"a" * 20 + b" HTTP/1.1" + USUAL_LINES) is None
