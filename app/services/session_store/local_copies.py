@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 _MOST_COPIES = 10_000
 
 Record = TypeVar("Record")
 
 
-@dataclass(frozen=True, slots=True)
-class Copy(Generic[Record]):
+class Copy(msgspec.Struct, Generic[Record], frozen=True):
     record: Record
     mark: Hashable
     copied_at: float

@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+
+class StoredRecord(msgspec.Struct, frozen=True):
     """A value and a mark of the very write that made it (for a directory: the file's identity)."""
 
     value: bytes

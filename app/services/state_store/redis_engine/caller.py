@@ -91,11 +91,14 @@ class RedisCaller:
 
     def _exchange(self, node: Node, command: Command, wait_seconds: float, *, asking: bool, durable: bool) -> Reply:
         try:
-            with node.pool.wire(wait_seconds) as wire:
+            wire = node.pool.take(wait_seconds)
+            try:
                 reply = _send(wire, command, asking=asking)
                 if durable:
                     self._replication.wait(node, wire)
                 return reply
+            finally:
+                node.pool.give_back(wire)
         except RedisFailedError as failure:
             if failure.is_node_in_doubt:
                 self._topology.doubt(node)

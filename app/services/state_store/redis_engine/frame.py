@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 VERSION = 1
 _HEAD = struct.Struct(">B8sd")
@@ -31,8 +32,7 @@ class UnreadableFrameError(Exception):
     """What lies there is damaged, belongs to another key, or is of a later version. The message says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     head: bytes
     value: bytes
     expires_at: float

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import msgspec
+
 from app.services.state_store.redis_engine.frame import HEAD_BYTES, VERSION
 from app.services.state_store.redis_engine.wire import Argument
 
@@ -25,8 +27,7 @@ class Script:
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """One command on one key. `can_be_repeated`: sent twice it does no more than sent once, and replies the same."""
 
     key: str

@@ -10,8 +10,8 @@ import re
 import secrets
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from app.core.errors import StoreUnavailableError
@@ -38,8 +38,7 @@ _PROBE_LIFETIME_MILLISECONDS = 60_000
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RedisMark:
+class RedisMark(msgspec.Struct, frozen=True):
     """Tells one write from every other, and when it was read."""
 
     head: bytes
@@ -47,8 +46,7 @@ class RedisMark:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
+class _Name(msgspec.Struct, frozen=True):
     """A record's key as Redis has it. What follows the kind decides the slot: all records of a session lie together."""
 
     redis_key: str

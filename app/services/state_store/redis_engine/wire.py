@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from app.core.redis_address import HostAndPort
+from app.services.green_sockets import GreenSocket, is_green
 from app.services.state_store.redis_engine.failures import (
     RedisFailedError,
     build_broken_failure,
@@ -41,12 +42,28 @@ class Wire:
         self._connection = connection
         self._monotonic = monotonic
         self._answered_at = monotonic()
+        sock = connection._get_socket()
+        self._green = GreenSocket(sock) if is_green(sock) else None
         self.host = host
+        self.generation = 0
+        """The pool's mark: which of its generations this belongs to."""
 
     def call(self, *command: Argument) -> Reply:
         """Raises `RedisFailedError`, `RedirectedError` or `ScriptUnknownError`. The wire is closed if it broke."""
         self.send(*command)
+        if self._green is not None:
+            self._wait_for_reply(self._green)
         return self.read()
+
+    def _wait_for_reply(self, green: GreenSocket) -> None:
+        """Nothing can be there yet: redis-py would ask the system first, and wait then at twice the cost."""
+        try:
+            green.wait_to_receive(self._connection.socket_timeout)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise RedisFailedError(f"{self.host} did not answer in time", may_have_run=True) from None
+            raise
 
     def send(self, *command: Argument) -> None:
         """Raises `RedisFailedError`."""
@@ -80,6 +97,8 @@ class Wire:
             return False
         if self._monotonic() - self._answered_at < _TRUSTED_IDLE_SECONDS:
             return True
+        if self._green is not None:
+            return not self._green.is_readable()
         try:
             return not self.has_word(0)
         except RedisFailedError:
@@ -96,6 +115,8 @@ class Wire:
                 open_socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        if self._green is not None:
+            self._green.close()
         self._connection.disconnect()
 
 

@@ -13,6 +13,7 @@ from app.services.state_store.redis_engine import RedisStateStore
 from app.services.state_store.redis_engine.nodes import Nodes
 from app.services.state_store.redis_engine.wire import WireOpener
 from tests.support.redis_servers import RedisServer, running_redis, wait_for
+from tests.unit.services.state_store.redis_engine.lending import lent
 from tests.unit.services.state_store.redis_engine.support import KEY, opened
 
 
@@ -96,7 +97,7 @@ def test_a_replica_that_came_back_is_waited_for_again_within_a_second(pair: Pair
     node = Nodes(WireOpener(timeout_seconds=5), 1, monotonic=lambda: now).get(host)
     pair.replica.command("REPLICAOF", "NO", "ONE")
     wait_for(lambda: pair.primary.read_section("replication")["connected_slaves"] == 0, "the replica to be gone")
-    with node.pool.wire(5) as wire:
+    with lent(node.pool, 5) as wire:
         assert node.count_replicas(wire) == 0
         pair.replica.command("REPLICAOF", "127.0.0.1", pair.primary.port)
         wait_for(lambda: acknowledges_in_time(pair.primary), "the replica to be back")

@@ -26,6 +26,7 @@ from tests.support.redis_servers import (
     running_sentinel,
     wait_for,
 )
+from tests.unit.services.state_store.redis_engine.lending import lent
 from tests.unit.services.state_store.redis_engine.support import KEY, opened
 
 
@@ -173,11 +174,11 @@ def test_a_master_that_is_replaced_while_we_connect_to_it_is_not_used(replaced: 
     )
     node = servers.find_node(KEY, 1)
     assert node.host.port == replaced.old.port
-    with pytest.raises(RedisFailedError, match="is not the master any more") as failure, node.pool.wire(1):
+    with pytest.raises(RedisFailedError, match="is not the master any more") as failure, lent(node.pool):
         pytest.fail("it was used")
     assert not failure.value.may_have_run
     assert failure.value.may_pass
-    with servers.find_node(KEY, 1).pool.wire(1) as wire:
+    with lent(servers.find_node(KEY, 1).pool) as wire:
         assert wire.call("CONFIG", "GET", "port") == [b"port", str(replaced.new.port).encode()]
     servers.close()
 
