@@ -11,6 +11,7 @@ logging = services.configuration.settings.logging
 start_observing(level=logging.level, audit_sink=logging.audit_sink, metrics=services.metrics)
 services.state_store.start()
 services.housekeeping.start()
+services.copy_renewal.start()
 services.key_rotation.start()
 if services.client_registration is not None:
     services.client_registration.start()

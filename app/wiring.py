@@ -41,6 +41,7 @@ from app.services.page_authorizer import PageAuthorizer
 from app.services.refresh_agenda import RefreshAgenda
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
+from app.services.session_store.copy_renewal import CopyRenewal
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
 from app.services.session_watch import SessionWatch
@@ -82,6 +83,7 @@ class Services:
     frontends: Mapping[str, Frontend]
     """By `host[:port]` of the origin."""
     housekeeping: Housekeeping
+    copy_renewal: CopyRenewal
     key_rotation: KeyRotation
     client_registration: ClientRegistration | None
     """None: the client's id is in the settings."""
@@ -275,6 +277,12 @@ def build_services(
         ),
         frontends=build_frontends(settings),
         housekeeping=Housekeeping(state_store, session_store, interval_seconds=settings.tokens.sweep_interval_seconds),
+        copy_renewal=CopyRenewal(
+            state_store,
+            (session_store.copies, token_store.copies, authorization.epoch.copies),
+            max_age_seconds=settings.session.local_cache_seconds,
+            clock=clock,
+        ),
         key_rotation=KeyRotation(key_store),
         client_registration=client_registration,
         token_refresher=TokenRefresher(

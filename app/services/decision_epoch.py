@@ -23,18 +23,18 @@ class DecisionEpoch:
     def __init__(self, state: StateStore, *, local_cache_seconds: float, clock: Callable[[], float]) -> None:
         self._state = state
         self._clock = clock
-        self._copies: LocalCopies[str] = LocalCopies(state.is_current, max_age_seconds=local_cache_seconds)
+        self.copies: LocalCopies[str] = LocalCopies(state.is_current, max_age_seconds=local_cache_seconds)
 
     def get(self) -> str:
         """Returns the present epoch; begins the first one where there is none."""
         now = self._clock()
-        epoch = self._copies.find(_NAME, now)
+        epoch = self.copies.find(_NAME, now)
         return epoch if epoch is not None else self._read(now)
 
     def advance(self) -> None:
         """Begins a new epoch: what was decided until now is forgotten on every node."""
         self._state.put(_NAME, _make_epoch(), _LIFETIME_SECONDS, durable=True)
-        self._copies.drop(_NAME)
+        self.copies.drop(_NAME)
 
     def _read(self, now: float) -> str:
         stored = self._state.find(_NAME)
@@ -44,7 +44,7 @@ class DecisionEpoch:
         if stored is None:
             return ""  # taken away at this very moment; the next call begins another
         epoch = stored.value.decode("ascii", errors="replace")
-        self._copies.keep(_NAME, epoch, stored.mark, now)
+        self.copies.keep(_NAME, epoch, stored.mark, now)
         return epoch
 
 

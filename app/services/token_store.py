@@ -101,7 +101,7 @@ class TokenStore:
         self._state = state
         self._key_ring = key_ring
         self._clock = clock
-        self._copies: LocalCopies[TokenSet] = LocalCopies(state.is_current, max_age_seconds=local_cache_seconds)
+        self.copies: LocalCopies[TokenSet] = LocalCopies(state.is_current, max_age_seconds=local_cache_seconds)
         self._complaints = Complaints()
 
     def save(self, session_key: str, tokens: TokenSet, lifetime_seconds: float) -> bool:
@@ -111,7 +111,7 @@ class TokenStore:
         before is seen.
         """
         name = build_tokens_record_name(session_key)
-        self._copies.drop(name)
+        self.copies.drop(name)
         self._state.put(name, self._seal(tokens, name), lifetime_seconds, durable=True)
         if self._state.find(build_tombstone_name(session_key)) is None:
             return True
@@ -124,7 +124,7 @@ class TokenStore:
         So an older answer never overwrites a newer one, and what ended stays ended.
         """
         name = build_tokens_record_name(session_key)
-        self._copies.drop(name)
+        self.copies.drop(name)
         sealed = self._key_ring.seal(_encode_changed(stored, tokens), bound_to=name)
         return self._state.put_if_current(name, stored.mark, sealed, lifetime_seconds, durable=True)
 
@@ -136,7 +136,7 @@ class TokenStore:
         """None also when the record was tampered with, or sealed with a key that is gone (said in the log)."""
         name = build_tokens_record_name(session_key)
         now = self._clock()
-        copy = self._copies.find(name, now)
+        copy = self.copies.find(name, now)
         if copy is not None:
             return copy
         return self._keep(name, self._read(name), now)
@@ -152,7 +152,7 @@ class TokenStore:
 
     def delete(self, session_key: str) -> None:
         name = build_tokens_record_name(session_key)
-        self._copies.drop(name)
+        self.copies.drop(name)
         self._state.delete(name)
 
     def find_service_token(self, cache_key: str) -> TokenSet | None:
@@ -169,7 +169,7 @@ class TokenStore:
     def _keep(self, name: str, stored: StoredTokens | None, now: float) -> TokenSet | None:
         if stored is None:
             return None
-        self._copies.keep(name, stored.tokens, stored.mark, now)
+        self.copies.keep(name, stored.tokens, stored.mark, now)
         return stored.tokens
 
     def _read(self, name: str) -> StoredTokens | None:

@@ -6,6 +6,7 @@ a directory that is one stat, which makes an ended session end at once for every
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -17,15 +18,18 @@ _MOST_COPIES = 10_000
 Record = TypeVar("Record")
 
 
-class Copy(msgspec.Struct, Generic[Record], frozen=True):
+class Copy(msgspec.Struct, Generic[Record]):
     record: Record
     mark: Hashable
     copied_at: float
+    was_used: bool = False
+    """Since it was made."""
 
 
 class LocalCopies(Generic[Record]):
     """Bounded in number and in age: the copy that was made first goes first, and those that are too old to be used go
-    with the next one that is made, so that what a worker holds is what was in use a moment ago."""
+    with the next one that is made, or the next look for aging ones, so that what a worker holds is what was in use a
+    moment ago."""
 
     def __init__(
         self, is_current: Callable[[str, Hashable], bool], *, max_age_seconds: float, most_copies: int = _MOST_COPIES
@@ -41,6 +45,7 @@ class LocalCopies(Generic[Record]):
         if copy is None:
             return None
         if self._is_young(copy, now) and self._is_current(name, copy.mark):
+            copy.was_used = True
             return copy.record
         self.drop(name)
         return None
@@ -55,8 +60,29 @@ class LocalCopies(Generic[Record]):
         with self._changing:
             self._copies.pop(name, None)
             self._copies[name] = Copy(record, mark, now)
-            while len(self._copies) > self._most_copies or not self._is_young(self._get_first(), now):
+            if len(self._copies) > self._most_copies:
                 del self._copies[next(iter(self._copies))]
+            self._drop_outdated(now)
+
+    def list_aging(self, now: float) -> dict[str, Copy[Record]]:
+        """Returns those that were used and have half of their time behind them."""
+        aging = {}
+        with self._changing:
+            self._drop_outdated(now)
+            for name, copy in self._copies.items():
+                if now - copy.copied_at < self._max_age_seconds / 2:
+                    break
+                if copy.was_used:
+                    aging[name] = copy
+        return aging
+
+    def renew(self, name: str, copy: Copy[Record], mark: Hashable, now: float) -> None:
+        """The record was still the same at `now`; unless something else became of the copy meanwhile, it is as good as
+        one made then."""
+        with self._changing:
+            if self._copies.get(name) is copy:
+                del self._copies[name]
+                self._copies[name] = Copy(copy.record, mark, now)
 
     def drop(self, name: str) -> None:
         with self._changing:
@@ -65,8 +91,10 @@ class LocalCopies(Generic[Record]):
     def _is_young(self, copy: Copy[Record], now: float) -> bool:
         return 0 <= now - copy.copied_at < self._max_age_seconds
 
-    def _get_first(self) -> Copy[Record]:
-        return next(iter(self._copies.values()))
+    def _drop_outdated(self, now: float) -> None:
+        outdated = itertools.takewhile(lambda name: not self._is_young(self._copies[name], now), self._copies)
+        for name in tuple(outdated):
+            del self._copies[name]
 
     def __len__(self) -> int:
         return len(self._copies)

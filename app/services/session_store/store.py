@@ -95,7 +95,7 @@ class SessionStore:
         self._clock = clock
         self._issuer = issuer
         self._timeouts = SessionTimeouts.from_settings(settings)
-        self._copies: LocalCopies[SessionRecord] = LocalCopies(
+        self.copies: LocalCopies[SessionRecord] = LocalCopies(
             state.is_current, max_age_seconds=settings.local_cache_seconds
         )
         self._keep_tokens = keep_tokens if settings.local_cache_seconds > 0 else None
@@ -140,7 +140,7 @@ class SessionStore:
     def find_by_key(self, key: str) -> SessionRecord | None:
         now = self._clock()
         name = build_session_record_name(key)
-        record = self._copies.find(name, now) or self._read(key, name, now)
+        record = self.copies.find(name, now) or self._read(key, name, now)
         return record if record and self._is_live(key, record, now) else None
 
     def find_stored_by_key(self, key: str) -> SessionRecord | None:
@@ -169,7 +169,7 @@ class SessionStore:
 
     def _see_copy(self, name: str) -> SeenSession | None:
         """What a call has read a moment ago need not be read again."""
-        copy = self._copies.get(name)
+        copy = self.copies.get(name)
         return SeenSession(copy.record, copy.mark, copy.copied_at) if copy else None
 
     def _is_still_as_seen(self, name: str, seen: SeenSession, now: float) -> bool:
@@ -223,7 +223,7 @@ class SessionStore:
     def end_by_key(self, key: str, *, has_successor: bool = False) -> SessionRecord | None:
         """As `end`. When the store fails, this worker still takes the session for ended, and
         `retry_unfinished_ends` ends it for the others. `has_successor`: a login of the same user takes its place."""
-        self._copies.drop(build_session_record_name(key))
+        self.copies.drop(build_session_record_name(key))
         try:
             record = self._end(key, _SUCCEEDED if has_successor else _ENDED)
         except StoreUnavailableError:
@@ -298,7 +298,7 @@ class SessionStore:
         opened = self._open(name, stored) if stored else None
         if not stored or not opened:
             return None
-        self._copies.keep(name, opened.record, stored.mark, now)
+        self.copies.keep(name, opened.record, stored.mark, now)
         if self._keep_tokens and tokens:
             self._keep_tokens(key, tokens)
         return opened.record

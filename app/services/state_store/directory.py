@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -90,6 +90,9 @@ class DirectoryStateStore:
     @_unavailable_on_io_error
     def is_current(self, key: str, mark: Hashable) -> bool:
         return isinstance(mark, FileMark) and self._files.is_current(key, mark)
+
+    def confirm(self, marks: Mapping[str, Hashable]) -> dict[str, Hashable]:
+        return {key: mark for key, mark in marks.items() if self.is_current(key, mark)}
 
     def hears_changes(self) -> bool:
         """Nothing has to be heard: `is_current` looks."""

@@ -7,7 +7,7 @@ place itself raises `StoreUnavailableError`: it never looks like "not there".
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,6 +68,10 @@ class StateStore(Protocol):
         With a directory the answer is exact. With Redis it costs no round trip: what this process changed it knows at
         once, what others changed when word of it has come (`start`), so whoever keeps a copy bounds its age as well.
         """
+
+    def confirm(self, marks: Mapping[str, Hashable]) -> dict[str, Hashable]:
+        """Looks which of these records are still the ones that `find` gave with these marks, all at the cost of one or
+        two reads. Returns a mark of this moment for each that is; what could not be asked is not among them."""
 
     def hears_changes(self) -> bool:
         """Tells whether `is_current` can be believed at this moment, give or take the second that word may take."""

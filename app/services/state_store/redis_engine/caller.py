@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.core.errors import StoreUnavailableError
@@ -21,7 +21,7 @@ from app.services.state_store.redis_engine.nodes import Node
 from app.services.state_store.redis_engine.replication import Replication
 from app.services.state_store.redis_engine.scripts import Command
 from app.services.state_store.redis_engine.topology import Topology
-from app.services.state_store.redis_engine.wire import Reply, Wire
+from app.services.state_store.redis_engine.wire import Argument, Reply, Wire
 
 _MOST_REDIRECTS = 5
 _FIRST_PAUSE_SECONDS = 0.02
@@ -73,6 +73,38 @@ class RedisCaller:
                     raise error_class(internal_reason=f"{operation}: {failure.reason}") from None
             attempt += 1
             self._sleep(pause_seconds)
+
+    def look(self, commands: Sequence[Command]) -> list[Reply]:
+        """Sends commands that only read, to each node its own in one go. Nothing is tried again: None stands for a
+        reply that did not come, or was an error."""
+        replies: list[Reply] = [None] * len(commands)
+        for node, numbers in self._sort_by_node(commands).items():
+            found = self._look_at(node, [commands[number].words for number in numbers])
+            for number, reply in zip(numbers, found, strict=True):
+                replies[number] = reply
+        return replies
+
+    def _sort_by_node(self, commands: Sequence[Command]) -> dict[Node, list[int]]:
+        by_node: dict[Node, list[int]] = {}
+        try:
+            for number, command in enumerate(commands):
+                node = self._topology.find_node(command.key, self._budget.timeout_seconds)
+                by_node.setdefault(node, []).append(number)
+        except RedisFailedError:
+            pass  # who cannot say where one lies does not know of the others either
+        return by_node
+
+    def _look_at(self, node: Node, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        try:
+            wire = node.pool.take(self._budget.timeout_seconds)
+            try:
+                return wire.call_together(commands)
+            finally:
+                node.pool.give_back(wire)
+        except RedisFailedError as failure:
+            if failure.is_node_in_doubt:
+                self._topology.doubt(node)
+            return [None] * len(commands)
 
     def _may_retry(self, command: Command, failure: RedisFailedError, attempt: int, give_up_at: float) -> bool:
         if attempt >= self._budget.retries or self._monotonic() >= give_up_at:

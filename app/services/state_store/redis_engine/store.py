@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -109,6 +109,17 @@ class RedisStateStore:
         if not isinstance(mark, RedisMark) or not _is_announced(key):
             return False
         return self._clock() < mark.expires_at and self._changes.is_current(key, mark.read_at_position, mark.head)
+
+    def confirm(self, marks: Mapping[str, Hashable]) -> dict[str, Hashable]:
+        position = self._changes.position
+        known = {key: mark for key, mark in marks.items() if isinstance(mark, RedisMark) and _is_announced(key)}
+        looks = [build_command("GETRANGE", self._build_name(key).redis_key, 0, HEAD_BYTES - 1) for key in known]
+        heads = self._caller.look(looks)
+        return {
+            key: RedisMark(mark.head, position, mark.expires_at)
+            for (key, mark), head in zip(known.items(), heads, strict=True)
+            if head == mark.head
+        }
 
     def hears_changes(self) -> bool:
         return self.listener.is_hearing()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -21,7 +21,9 @@ from redis.retry import Retry
 from app.core.redis_address import HostAndPort
 from app.services.green_sockets import GreenSocket, is_green
 from app.services.state_store.redis_engine.failures import (
+    RedirectedError,
     RedisFailedError,
+    ScriptUnknownError,
     build_broken_failure,
     build_opening_failure,
     build_reply_error,
@@ -54,6 +56,27 @@ class Wire:
         if self._green is not None:
             self._wait_for_reply(self._green)
         return self.read()
+
+    def call_together(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        """Sends them all, then reads their replies; None stands for one that is an error. Raises `RedisFailedError`
+        when the wire breaks."""
+        try:
+            self._connection.send_packed_command(self._connection.pack_commands(commands))
+        except RedisError as error:
+            raise build_broken_failure(error, self.host) from None
+        if self._green is not None:
+            self._wait_for_reply(self._green)
+        return [self._read_or_none() for _ in commands]
+
+    def _read_or_none(self) -> Reply:
+        try:
+            return self.read()
+        except (RedirectedError, ScriptUnknownError):
+            return None
+        except RedisFailedError:
+            if not self.is_open():
+                raise
+            return None
 
     def _wait_for_reply(self, green: GreenSocket) -> None:
         """Nothing can be there yet: redis-py would ask the system first, and wait then at twice the cost."""

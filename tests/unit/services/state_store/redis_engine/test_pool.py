@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import queue
 import threading
+from collections import deque
 
 import pytest
 
@@ -48,17 +50,80 @@ def test_who_finds_all_in_use_waits_for_one_and_no_longer_than_allowed(opener: O
         with pytest.raises(RedisFailedError, match="all connections") as failure, lent(pool, 0.01):
             pass
         assert not failure.value.may_have_run
-    seen: list[Wire] = []
+    with lent(pool) as held:
+        waiting = Waiter(pool)
+    assert waiting.get() is held
+    pool.drop()
 
-    def wait_for_one() -> None:
-        with lent(pool, 30) as wire:
-            seen.append(wire)
 
-    with lent(pool, 1) as held:
-        waiting = threading.Thread(target=wait_for_one)
-        waiting.start()
-    waiting.join()
-    assert seen == [held]
+class Waiter:
+    """Takes a connection in a thread of its own, once one is free."""
+
+    def __init__(self, pool: WirePool) -> None:
+        self._pool = pool
+        self._got: queue.SimpleQueue[Wire | BaseException] = queue.SimpleQueue()
+        waiting_before = pool._waiting
+        threading.Thread(target=self._wait, daemon=True).start()
+        wait_for(lambda: pool._waiting > waiting_before, "it to stand in line")
+
+    def _wait(self) -> None:
+        try:
+            with lent(self._pool, 60) as wire:
+                self._got.put(wire)
+        except BaseException as error:  # noqa: BLE001
+            self._got.put(error)
+
+    def get(self) -> Wire | BaseException:
+        return self._got.get(timeout=10)
+
+
+def test_who_waits_may_open_one_when_another_broke(opener: Opener) -> None:
+    pool = WirePool(opener, 1)
+    with lent(pool) as broken:
+        waiting = Waiter(pool)
+        broken.close()
+    assert waiting.get() is opener.opened[1]
+    pool.drop()
+
+
+def test_who_is_cut_off_in_his_turn_leaves_it_to_the_next(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WirePool(opener, 1)
+    wait, cut_off = pool._changed.wait, [SystemExit("cut off")]
+
+    def wait_and_fail_once(timeout: float | None = None) -> bool:
+        was_woken = wait(timeout)
+        if cut_off:
+            raise cut_off.pop()
+        return was_woken
+
+    monkeypatch.setattr(pool._changed, "wait", wait_and_fail_once)
+    with lent(pool) as held:
+        first, second = Waiter(pool), Waiter(pool)
+    assert isinstance(first.get(), SystemExit)
+    assert second.get() is held
+    pool.drop()
+
+
+def test_many_at_once_share_a_few(opener: Opener) -> None:
+    pool = WirePool(opener, 3)
+    failures: list[BaseException] = []
+
+    def call_often() -> None:
+        try:
+            for number in range(200):
+                with lent(pool, 30) as wire:
+                    assert wire.call("ECHO", f"{threading.get_ident()} {number}").decode().endswith(f" {number}")
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=call_often) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(opener.opened) <= 3
+    assert pool._waiting == 0
     pool.drop()
 
 
@@ -107,3 +172,21 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(
         with lent(pool, 1) as other:
             assert other.call("PING") == b"PONG"
         pool.drop()
+
+
+def test_one_that_comes_back_in_the_moment_of_a_drop_is_not_lent_again(opener: Opener) -> None:
+    pool = WirePool(opener, 1)
+
+    class Idle(deque[Wire]):
+        def append(self, wire: Wire) -> None:
+            pool.drop()
+            super().append(wire)
+
+    pool._idle = Idle()
+    with lent(pool) as old:
+        pass
+    with lent(pool) as new:
+        assert new is not old
+    assert not old.is_open()
+    pool._idle.clear()
+    new.close()
