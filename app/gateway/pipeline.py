@@ -1,8 +1,8 @@
 """The way of a proxied call: nine steps down, one answer back (DESIGN §3).
 
 The steps stand as nine lines in `Pipeline._carry`. Each adds to what is known about the call or refuses it by raising
-from `core/errors.py`; `_refuse` is the one place where a refusal becomes an answer. Nothing is written to the client
-before step 9. The path that was matched is the path that is sent, byte for byte.
+from `core/errors.py`; `OwnAnswers.refuse` is the one place where a refusal becomes an answer. Nothing is written to the
+client before step 9. The path that was matched is the path that is sent, byte for byte.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from app.core.cross_site import (
-    build_cors_headers,
-    build_preflight_answer_headers,
-    check_csrf_token,
-    check_websocket_origin,
-    is_navigation,
-    is_preflight,
-)
+from app.core.cross_site import check_csrf_token, check_websocket_origin, is_preflight
 from app.core.errors import (
     BadRequestError,
     BffError,
@@ -31,7 +24,6 @@ from app.core.errors import (
 )
 from app.core.headers import build_answer_headers, check_unrepeated_headers, encode_call_lines
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
-from app.core.problem import build_login_url, build_problem
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
 from app.core.routes import Route, RouteMatch, RouteTable
 from app.core.step_up import check_authentication
@@ -45,6 +37,7 @@ from app.gateway.enforcement import Enforcer
 from app.gateway.event_streams import EventStreams, is_event_stream
 from app.gateway.head_facts import HeadFacts, HeadReader
 from app.gateway.messages import Claim, HeaderLines, ProxyRequest, ProxyResponse, RequestBody, do_nothing
+from app.gateway.own_answers import OwnAnswers
 from app.gateway.policy import GatewayPolicy
 from app.gateway.websocket import Tunnel, Tunnels
 from app.observability import logs
@@ -89,6 +82,7 @@ class Pipeline:
         self._upstream = upstream
         self._bound_calls = BoundCalls(upstream, clock)
         self._recorder = recorder
+        self._own_answers = OwnAnswers(policy, recorder)
         self._watch = watch
         self._tunnels = tunnels
         self._event_streams = event_streams
@@ -114,10 +108,10 @@ class Pipeline:
         try:
             return self._carry(call)
         except BffError as error:
-            return self._refuse(call, error)
+            return self._own_answers.refuse(call, error)
         except Exception as error:
             log.exception("call.crashed", error_type=type(error).__name__)
-            return self._refuse(call, InternalError())
+            return self._own_answers.refuse(call, InternalError())
         except BaseException:
             # Killed, as what outlasts a stop is. Nobody is answered; that there was a call is written down.
             call.is_cut_off = True
@@ -128,7 +122,7 @@ class Pipeline:
         target = self._read_target(call)
         match = self._match_route(call, target)
         if call.is_preflight:
-            return self._answer_preflight(call, match.route)
+            return self._own_answers.answer_preflight(call, match.route)
         session_id = self._identify(call, match.route)
         checked_body = self._check_call(call, match.route, session_id)
         body = self._enforcer.check(call, match, target, checked_body)
@@ -192,17 +186,6 @@ class Pipeline:
         if not call.request.can_tunnel:
             raise BadRequestError("A WebSocket needs a connection of its own, in HTTP/1.1.")
         return handshake
-
-    def _answer_preflight(self, call: Call, route: Route) -> ProxyResponse:
-        headers = build_preflight_answer_headers(
-            call.metadata.origin or "",
-            call.headers.get("access-control-request-headers"),
-            allowed_methods=route.methods,
-            own_origin=call.own_origin.url,
-            allow_origins=self._policy.allowed_origins,
-        )
-        headers.append(("X-Correlation-ID", call.request_id))
-        return self._finish(call, HTTPStatus.NO_CONTENT, headers, b"")
 
     # Step 3
 
@@ -326,7 +309,7 @@ class Pipeline:
                 correlation_id=call.request_id,
                 map_location=partial(map_location, match=match, table=self._routes),
                 session_cookie=self._policy.session_cookie,
-                cors_lines=self._build_cors_lines(call),
+                cors_lines=self._own_answers.build_cors_lines(call),
             )
         except BaseException:
             upstream.close()
@@ -400,48 +383,6 @@ class Pipeline:
         lines = [line for line in headers if line[0].lower() not in ("content-length", "cache-control")]
         lines += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
         return ProxyResponse(upstream.status, upstream.reason, lines, close=close, tunnel=tunnel.run)
-
-    # The one place where a refusal becomes an answer
-
-    def _refuse(self, call: Call, error: BffError) -> ProxyResponse:
-        call.error_code = error.code
-        self._recorder.refuse(call, error)
-        if error.status == HTTPStatus.UNAUTHORIZED and error.is_worth_a_redirect and self._may_be_sent_to_login(call):
-            parameters = [("return_to", call.request.raw_target), *error.login_parameters]
-            location = build_login_url(call.own_origin.login_url, parameters)
-            lines = [("Location", location), ("Cache-Control", "no-store"), ("X-Correlation-ID", call.request_id)]
-            return self._finish(call, HTTPStatus.FOUND, lines, b"")
-        status, headers, body = build_problem(error, request_id=call.request_id, login_url=call.own_origin.login_url)
-        headers.append(("X-Correlation-ID", call.request_id))
-        headers += self._build_cors_lines(call)
-        return self._finish(call, HTTPStatus(status), headers, body)
-
-    def _may_be_sent_to_login(self, call: Call) -> bool:
-        """A caller with a bearer token is a program: it is told 401, and no login page would get it a token."""
-        route = call.route
-        if route is None or not route.navigation or route.auth != "session":
-            return False
-        return is_navigation(call.request.method, call.metadata)
-
-    def _finish(self, call: Call, status: HTTPStatus, headers: HeaderLines, body: bytes) -> ProxyResponse:
-        """Builds an answer of our own: complete, with its length."""
-        if status is not HTTPStatus.NO_CONTENT:
-            headers.append(("Content-Length", str(len(body))))
-        call.bytes_out = len(body)
-        return ProxyResponse(
-            status,
-            status.phrase,
-            headers,
-            [body],
-            partial(self._recorder.end, call, status),
-            has_piece_at_hand=True,
-            is_whole_at_hand=True,
-        )
-
-    def _build_cors_lines(self, call: Call) -> HeaderLines:
-        return build_cors_headers(
-            call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
-        )
 
 
 def _refuse_own_path(path: str) -> BffError:
