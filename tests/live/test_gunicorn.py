@@ -243,3 +243,26 @@ def test_a_log_that_nobody_reads_stalls_neither_calls_nor_the_stop(tmp_path: Pat
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+
+
+TELL_WORKERS_TIME = """
+import runpy
+from types import SimpleNamespace
+from gunicorn.config import Config
+
+file = runpy.run_path("gunicorn.conf.py")
+for seconds in (file["graceful_timeout"], 3):
+    worker = SimpleNamespace(cfg=Config())
+    worker.cfg.set("graceful_timeout", seconds)
+    file["post_fork"](None, worker)
+    print(worker.cfg.graceful_timeout)
+"""
+
+
+def test_a_worker_gets_its_own_time_to_stop_and_a_command_line_has_its_way(tmp_path: Path) -> None:
+    environment = write_files(tmp_path, free_port(), free_port(), server={"graceful_timeout_seconds": 7})
+    command = [sys.executable, "-c", TELL_WORKERS_TIME]
+    told = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert [int(line) for line in told.splitlines() if line.isdigit()] == [7, 3]

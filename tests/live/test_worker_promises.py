@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.support.bff import PROJECT, Bff, build_route, start_bff
+from tests.support.doors import DOORS, Door
 from tests.support.gateway import parse_answer
 from tests.support.log_lines import read_lines
 from tests.support.processes import wait_until
@@ -55,13 +56,14 @@ def backend() -> Iterator[RawBackend]:
         yield running
 
 
-def start(directory: Path, backend: RawBackend, *options: str) -> Bff:
+def start(directory: Path, backend: RawBackend, *options: str, door: Door = "worker") -> Bff:
     return start_bff(
         directory,
         issuer=f"http://127.0.0.1:{find_closed_port()}",
         client=BASIC_CLIENT,
         backend_url=backend.url,
         workers=1,
+        door=door,
         settings={"server": {"graceful_timeout_seconds": 2}},
         routes={
             "services": {"plain": {"base_url": backend.url, "token": {"mode": "none"}}},
@@ -130,10 +132,12 @@ def test_a_worker_that_has_answered_enough_calls_is_replaced_and_no_call_is_lost
     running.stop()
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_at_a_stop_calls_have_until_the_graceful_timeout_and_then_end_without_another_word(
-    tmp_path: Path, backend: RawBackend
+    tmp_path: Path, backend: RawBackend, door: Door
 ) -> None:
-    running = start(tmp_path, backend)
+    backend.requests.clear()
+    running = start(tmp_path, backend, door=door)
     [worker_pid] = running.worker_pids()
     with closing(Wire(running)) as hanging, closing(Wire(running)) as streaming, closing(Wire(running)) as idle:
         idle.ask("GET /pub/x HTTP/1.1")
