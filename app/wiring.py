@@ -18,6 +18,7 @@ from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
 from app.services.admin_token import AdminToken
+from app.services.admission_watch import AdmissionWatch
 from app.services.authorization import Authorization, build_authorization
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
@@ -44,7 +45,6 @@ from app.services.session_store import SessionStore
 from app.services.session_store.copy_renewal import CopyRenewal
 from app.services.session_store.flask_interface import StoreSessionInterface
 from app.services.session_tokens import SessionTokens
-from app.services.session_watch import SessionWatch
 from app.services.state_store import StateStore
 from app.services.state_store.factory import build_state_store
 from app.services.token_provider import TokenProvider
@@ -168,6 +168,11 @@ def build_services(
         binds_user_tokens=settings.oidc.dpop,
         clock=clock,
     )
+    bearers = BearerAuthenticator(
+        build_access_token_sources(configuration, oidc_client=oidc_client, clock=clock),
+        kept_claims=configuration.pdp.subject_claims,
+        clock=clock,
+    )
     token_provider = TokenProvider(
         oidc_client=oidc_client,
         token_store=token_store,
@@ -248,11 +253,7 @@ def build_services(
             policy=policy,
             route_table=configuration.route_table,
             sessions=session_store,
-            bearers=BearerAuthenticator(
-                build_access_token_sources(configuration, oidc_client=oidc_client, clock=clock),
-                kept_claims=configuration.pdp.subject_claims,
-                clock=clock,
-            ),
+            bearers=bearers,
             enforcer=Enforcer(
                 mapper=authorization.mapper,
                 guard=authorization.guard,
@@ -262,7 +263,8 @@ def build_services(
             tokens=token_provider,
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),
-            watch=SessionWatch(session_store),
+            session_watch=AdmissionWatch(session_store.see),
+            token_watch=AdmissionWatch(bearers.see),
             tunnels=tunnels,
             event_streams=event_streams,
             limits=call_limits if call_limits.limits_anybody else None,

@@ -34,7 +34,7 @@ class Tokens(Protocol):
 
 
 class Watch(Protocol):
-    def begin(self, session_key: str, end: Callable[[], None]) -> Callable[[], None]: ...
+    def begin(self, key: str, end: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Limits(Protocol):

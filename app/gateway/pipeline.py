@@ -21,6 +21,7 @@ from app.core.errors import (
     NotAuthenticatedError,
     RouteNotFoundError,
     SessionExpiredError,
+    TokenInvalidError,
 )
 from app.core.headers import build_answer_headers, check_unrepeated_headers, encode_call_lines
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
@@ -65,7 +66,8 @@ class Pipeline:
         tokens: Tokens,
         upstream: Upstream,
         recorder: Recorder,
-        watch: Watch,
+        session_watch: Watch,
+        token_watch: Watch,
         tunnels: Tunnels,
         event_streams: EventStreams,
         limits: Limits | None,
@@ -83,7 +85,8 @@ class Pipeline:
         self._bound_calls = BoundCalls(upstream, clock)
         self._recorder = recorder
         self._own_answers = OwnAnswers(policy, recorder)
-        self._watch = watch
+        self._session_watch = session_watch
+        self._token_watch = token_watch
         self._tunnels = tunnels
         self._event_streams = event_streams
         self._limits = limits
@@ -339,7 +342,7 @@ class Pipeline:
         self._recorder.end(call, upstream.status)
 
     def _follow(self, call: Call, route: Route, upstream: UpstreamResponse, response: ProxyResponse) -> None:
-        """For an answer that is still to come: it ends with its session, a stream when its client goes away, and a
+        """For an answer that is still to come: it ends with what let it in, a stream when its client goes away, and a
         stream of events when the worker stops."""
 
         def close() -> None:
@@ -351,9 +354,9 @@ class Pipeline:
             call.is_broken_off = True
             upstream.close()
 
-        def end_with_session() -> None:
-            """The browser sees a broken answer, asks again, and is told `session_expired`."""
-            call.error_code = SessionExpiredError.code
+        def end_with_admission(code: str) -> None:
+            """The client sees a broken answer, asks again, and is told the same code."""
+            call.error_code = code
             upstream.close()
             response.cut_client()
 
@@ -361,17 +364,22 @@ class Pipeline:
         response.break_off = break_off if route.streaming else None
         if is_event_stream(call.request.method, upstream.headers):
             response.body = self._event_streams.follow(response.body, break_off)
-        stop_watch = do_nothing
+        stop_watch = self._watch_admission(call, end_with_admission)
+
+    def _watch_admission(self, call: Call, end: Callable[[str], None]) -> Callable[[], None]:
+        """Has `end` called, with the code of what is over, when what let the call in ends before its answer; returns
+        what stops that."""
         if call.session_key is not None:
-            stop_watch = self._watch.begin(call.session_key, end_with_session)
+            return self._session_watch.begin(call.session_key, partial(end, SessionExpiredError.code))
+        if call.presented_token is not None:
+            return self._token_watch.begin(call.presented_token, partial(end, TokenInvalidError.code))
+        return do_nothing
 
     def _switch(self, call: Call, headers: HeaderLines, upstream: UpstreamResponse) -> ProxyResponse:
         """The handshake stands: from here on the two ends speak with each other."""
         backend, at_hand = upstream.take_tunnel()
         tunnel = Tunnel(backend, at_hand, call, stall_seconds=self._policy.stall_seconds, monotonic=self._monotonic)
-        stop_watch = do_nothing
-        if call.session_key is not None:
-            stop_watch = self._watch.begin(call.session_key, tunnel.end_with_session)
+        stop_watch = self._watch_admission(call, tunnel.end_with_admission)
         self._tunnels.add(tunnel)
 
         def close() -> None:

@@ -22,7 +22,7 @@ from app.gateway.bodies import ReadBody
 from app.gateway.call import Call
 from app.gateway.enforcement import Enforcer
 from app.gateway.event_streams import EventStreams
-from app.gateway.messages import HeaderLines, ProxyRequest
+from app.gateway.messages import HeaderLines, ProxyRequest, do_nothing
 from app.gateway.pipeline import Pipeline
 from app.gateway.policy import GatewayPolicy
 from app.gateway.websocket import Tunnels
@@ -36,9 +36,8 @@ from app.services.oidc_claims import ClaimSelection
 from app.services.path_mapper import MappedCall
 from app.services.pdp_answers import Decision
 from app.services.permission_guard import PermissionGuard
-from app.services.session_store import SeenSession, SessionRecord
+from app.services.session_store import SessionRecord
 from app.services.session_store.record import build_session_record
-from app.services.session_watch import SessionWatch
 from app.services.upstream_client import UpstreamRequest, UpstreamResponse, build_attempt_head
 from app.services.upstream_connection import parse_origin
 from app.services.upstream_upload import begin_upload
@@ -169,7 +168,8 @@ class Rehearser:
             tokens=_MaskedTokens(binds_user_tokens=configuration.settings.oidc.dpop),
             upstream=_NotingUpstream(notes),
             recorder=_NotingRecorder(notes),
-            watch=SessionWatch(_NobodyEnds()),
+            session_watch=_NobodyEnds(),
+            token_watch=_NobodyEnds(),
             tunnels=Tunnels(),
             event_streams=EventStreams(),
             limits=None,
@@ -301,8 +301,8 @@ class _NotingUpstream:
 
 
 class _NobodyEnds:
-    def see(self, key: str, before: SeenSession | None) -> SeenSession | None:  # noqa: ARG002
-        return before
+    def begin(self, key: str, end: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
+        return do_nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Tunnels: what follows a 101. Bytes pass both ways as they come, one piece in memory each way, until one end closes.
 
 The frames are not looked into, but followed, so that a tunnel that we end (its session is over, the worker stops, it
-idles) can end with a close frame: 1008 `session_expired`, or 1001. A page can then tell the end of its session from a
+idles) can end with a close frame: 1008 `session_expired` or `token_invalid`, or 1001. A page can then tell the end of its session from a
 network that failed. Where the backend is in the middle of a frame, or the client does not read, the connection is cut.
 
 Each direction has its own thread (a greenlet under gevent), which alone writes to its target. Who does not take what is
@@ -112,9 +112,10 @@ class Tunnel:
         self._cutter.start()
         shut(self._backend, socket.SHUT_RD)  # wakes who waits for it, who then says goodbye
 
-    def end_with_session(self) -> None:
-        self._call.error_code = "session_expired"
-        self.end(POLICY_VIOLATION, "session_expired")
+    def end_with_admission(self, code: str) -> None:
+        """What let the call in is over; `code` tells a next call the same."""
+        self._call.error_code = code
+        self.end(POLICY_VIOLATION, code)
 
     def _pass_downward(self) -> None:
         """Backend to client."""

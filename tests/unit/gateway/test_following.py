@@ -41,7 +41,7 @@ class SlowBackend:
 
 
 class BrokenWatch:
-    def begin(self, session_key: str, end: object) -> None:
+    def begin(self, key: str, end: object) -> None:
         raise RuntimeError("can't start new thread")
 
 
@@ -53,7 +53,7 @@ def test_an_answer_whose_session_cannot_be_watched_is_an_error_and_leaves_nothin
     pool = Pool()
     backend, watch = SlowBackend(pool), BrokenWatch()
     monkeypatch.setattr(pipeline, "_upstream", backend)
-    monkeypatch.setattr(pipeline, "_watch", watch)
+    monkeypatch.setattr(pipeline, "_session_watch", watch)
     records: list[AccessRecord] = []
     monkeypatch.setattr("app.observability.access.record", records.append)
 

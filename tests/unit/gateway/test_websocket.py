@@ -93,7 +93,7 @@ def test_an_end_with_a_goodbye_is_no_abort(world: World) -> None:
 def test_the_end_of_a_session_is_told_to_both(world: World) -> None:
     world.backend.sendall(FRAME)
     assert world.client.recv(100) == FRAME
-    world.tunnel.end_with_session()
+    world.tunnel.end_with_admission("session_expired")
     world.tunnel.end(GOING_AWAY, "once is enough")
     assert receive_all(world.client) == b"\x88\x11\x03\xf0session_expired"
     world.client.close()
@@ -111,7 +111,7 @@ def test_half_a_frame_is_followed_by_no_goodbye_but_by_the_end(world: World) -> 
     world.client.sendall(MASKED_FRAME[:3])
     assert world.client.recv(100) == HALF_A_FRAME
     assert world.backend.recv(100) == MASKED_FRAME[:3]
-    world.tunnel.end_with_session()
+    world.tunnel.end_with_admission("session_expired")
     assert receive_all(world.client) == b""
     assert receive_all(world.backend) == b""
     world.wait_for_end()
@@ -122,7 +122,7 @@ def test_a_reader_who_does_not_read_does_not_keep_it_open(world: World) -> None:
     with pytest.raises(TimeoutError):
         send_without_end(world.backend)
     ended_at = time.monotonic()
-    world.tunnel.end_with_session()
+    world.tunnel.end_with_admission("session_expired")
     world.wait_for_end()
     assert time.monotonic() - ended_at < CUT_AFTER_SECONDS + 2
 
@@ -146,7 +146,7 @@ def test_a_tunnel_in_which_nothing_happens_is_ended() -> None:
 def test_an_end_that_comes_late_changes_nothing(world: World) -> None:
     world.client.close()
     world.wait_for_end()
-    world.tunnel.end_with_session()
+    world.tunnel.end_with_admission("session_expired")
     assert receive_all(world.backend) == b""
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import StoreUnavailableError
+from app.services.admission_watch import AT_ONCE, PAUSE_SECONDS, AdmissionWatch
 from app.services.session_store import SessionStore
-from app.services.session_watch import AT_ONCE, PAUSE_SECONDS, SessionWatch
 from app.services.state_store import StateStore, StoredRecord
 from app.services.state_store.directory import DirectoryStateStore
 from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
@@ -48,7 +48,7 @@ class World:
         self.state = Store(directory, self.clock)
         self.sessions = build_sessions(self.state, self.clock)
         self.elsewhere = build_sessions(self.state, self.clock)
-        self.watch = SessionWatch(self.sessions, sleep=lambda _: threading.Event().wait())
+        self.watch = AdmissionWatch(self.sessions.see, sleep=lambda _: threading.Event().wait())
         self.ended: list[str] = []
 
     def open(self, name: str) -> tuple[str, Callable[[], None]]:
@@ -201,7 +201,7 @@ def test_many_sessions_are_looked_at_a_few_at_a_time(tmp_path: Path) -> None:
             threading.Event().wait()
         pauses.append(world.state.reads)
 
-    world.watch = SessionWatch(world.sessions, sleep=sleep)
+    world.watch = AdmissionWatch(world.sessions.see, sleep=sleep)
     ids = [world.open(str(number))[0] for number in range(2 * AT_ONCE + 1)]
     world.elsewhere.end(ids[-1])
     before = world.state.reads
@@ -224,7 +224,7 @@ def test_an_end_that_fails_keeps_no_other_from_ending(world: World) -> None:
 
 def test_it_looks_by_itself_once_something_is_open(tmp_path: Path) -> None:
     world, may_look = World(tmp_path / "state"), threading.Semaphore(0)
-    watch = SessionWatch(world.sessions, sleep=lambda _: may_look.acquire())
+    watch = AdmissionWatch(world.sessions.see, sleep=lambda _: may_look.acquire())
     session_id, _ = world.sessions.create(build_login())
     ended = threading.Event()
     watch.begin(world.sessions.session_key(session_id), ended.set)
