@@ -44,6 +44,29 @@ ROUTES: dict[str, Any] = {
     ],
 }
 
+UNSAFE_RETURNS = [
+    "/\\evil",
+    "/%5cevil",
+    "/%09/evil",
+    "//evil",
+    "///evil",
+    "/%2f/evil",
+    "https://good@evil",
+    "https://evil.example",
+    "http://localhost:8000.evil.example/",
+    "http://localhost:8000@evil.example/",
+    "http://localhost:80001/",
+    "https://localhost:8000/",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "/%0d%0aSet-Cookie:a=b",
+    "/\r\nSet-Cookie:a=b",
+    "\u3000//evil",
+    "http:good",
+    "evil",
+    "/" + "a" * 2048,
+]
+
 
 def build_settings(directory: Path, *, issuer: str, client: OpClient) -> dict[str, Any]:
     return {
@@ -178,3 +201,15 @@ def query_of(url: str) -> dict[str, str]:
     values = parse_qs(urlsplit(url).query, keep_blank_values=True)
     assert all(len(found) == 1 for found in values.values()), values.keys()
     return {name: found[0] for name, found in values.items()}
+
+
+def set_back_last_use(world: World, browser: Browser, seconds: int) -> None:
+    """Makes the session look as if it was last used `seconds` ago."""
+    from app.services.session_store.record import open_session_record
+
+    services = browser.app.extensions["bff"]
+    key = services.session_store.session_key(browser.cookie())
+    name = f"session:{key}"
+    opened = open_session_record(services.state_store.find(name).value, services.key_ring, name)
+    sealed = opened.seal_changed(services.key_ring, name, last_seen_at=services.clock() - seconds)
+    services.state_store.put(name, sealed, 3600)

@@ -11,8 +11,17 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.core.cross_site import build_csrf_token
-from tests.integration.login_world import CALL, NAVIGATION, ORIGIN, SESSION_COOKIE, Browser, World, world
-from tests.integration.test_logout import assert_refused, clears_cookies, set_back_last_use
+from tests.integration.login_world import (
+    CALL,
+    NAVIGATION,
+    ORIGIN,
+    SESSION_COOKIE,
+    Browser,
+    World,
+    set_back_last_use,
+    world,
+)
+from tests.integration.session_answers import assert_refused, clears_cookies
 
 __all__ = ["world"]
 

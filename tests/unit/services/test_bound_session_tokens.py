@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import ServiceTokenUnavailableError
 from app.core.routes import Service, ServiceToken
 from app.services.dpop_key import AccessToken, BoundToken, generate_dpop_key
-from tests.unit.services.test_session_tokens import LIFETIME_SECONDS, USER, World, build_service, world
+from tests.unit.services.session_tokens_world import LIFETIME_SECONDS, USER, World, build_service, world
 
 __all__ = ["world"]
 

@@ -22,8 +22,8 @@ from app.services.state_store import StateStore
 from app.services.token_store import ServiceAccessToken, TokenSet, TokenStore
 from tests.support.fake_idp import ISSUER, FakeIdp
 from tests.unit.services.session_store.support import build_settings
+from tests.unit.services.session_tokens_world import CRUD, LIFETIME_SECONDS, USER, World
 from tests.unit.services.state_store.engines import SteppedClock, clock, engine, place, state
-from tests.unit.services.test_session_tokens import CRUD, LIFETIME_SECONDS, USER, World
 
 __all__ = ["clock", "engine", "place", "state"]
 

@@ -24,7 +24,7 @@ from app.settings.schema.settings_file import OidcSettings
 from tests.support.fake_idp import CLIENT_ID, ISSUER, FakeIdp
 from tests.support.processes import wait_until
 from tests.unit.services.session_store.support import IDLE, KEY_RING, TOUCH, build_login, build_settings
-from tests.unit.services.session_store.test_store import Watched
+from tests.unit.services.session_store.workers import Watched
 from tests.unit.services.state_store.engines import ENGINES, Engine, SteppedClock, clock, place, state
 
 __all__ = ["clock", "place", "state"]

@@ -12,7 +12,7 @@ from app.services.client_registration.registration import LOOK_SECONDS, ClientRe
 from app.services.oidc_metadata import ProviderMetadata
 from tests.unit.observability.captured_lines import CapturedLines
 from tests.unit.observability.conftest import captured
-from tests.unit.services.client_registration.test_registration_answers import (
+from tests.unit.services.client_registration.registration_world import (
     CLIENT_URI,
     ENDPOINT,
     ISSUER,

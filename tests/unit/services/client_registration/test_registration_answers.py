@@ -1,122 +1,28 @@
-"""The answer to a registration, a read and an update, with one thing wrong at a time."""
+"""The answer to a registration, with one thing wrong at a time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-import responses
 
-from app.core.errors import IdpUnavailableError
-from app.services.client_registration.client_metadata import build_client_metadata
 from app.services.client_registration.problems import ProblemCode
-from app.services.client_registration.record import RegistrationRecord, RegistrationStore
-from app.services.client_registration.registrar import Registrar
-from app.services.client_registration.registration_client import RegistrationClient
-from app.services.control_http import ControlHttp
-from app.services.key_ring import KeyRing
 from app.services.oidc_metadata import ProviderMetadata
-from app.services.private_document import DocumentFile
-from app.services.state_store.directory import DirectoryStateStore
-from app.settings import Settings
 from tests.unit.observability.captured_lines import CapturedLines
 from tests.unit.observability.conftest import captured
-
-__all__ = ["captured"]
-
-ISSUER = "https://idp.example.com"
-ENDPOINT = f"{ISSUER}/reg"
-CLIENT_URI = f"{ISSUER}/reg/c-1"
-TOKEN = "initial-access-token-of-a-test"
-PROVIDER = ProviderMetadata(
-    ISSUER, f"{ISSUER}/authorize", f"{ISSUER}/token", f"{ISSUER}/jwks", registration_endpoint=ENDPOINT
+from tests.unit.services.client_registration.registration_world import (
+    CLIENT_URI,
+    ENDPOINT,
+    ISSUER,
+    REGISTRATION_TOKEN,
+    TOKEN,
+    World,
+    keep,
+    move,
+    world,
 )
-SETTINGS = Settings.model_validate(
-    {
-        "server": {"public_url": "https://app.example.com"},
-        "oidc": {"issuer": ISSUER, "dcr": {"enabled": True, "initial_access_token": TOKEN}},
-    }
-)
-KEY_RING = KeyRing([b"k" * 31 + b"y"])
-REGISTRATION_TOKEN = "registration-access-token-1"
 
-
-class World:
-    """A registrar at a provider whose answers a test chooses."""
-
-    def __init__(self, directory: Path) -> None:
-        self.now = 1_700_000_000.0
-        self.settings = SETTINGS
-        self.provider: ProviderMetadata | None = PROVIDER
-        self.path = directory / "keys" / "client-registration.json"
-        self.store = RegistrationStore(DocumentFile(self.path, holds="the client registration"), KEY_RING)
-        self.state = DirectoryStateStore(directory / "state", lambda: self.now)
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def build(self, token: str = TOKEN) -> Registrar:
-        return Registrar(
-            self.store,
-            RegistrationClient(ControlHttp(timeout_seconds=5)),
-            state_store=self.state,
-            issuer=ISSUER,
-            initial_access_token=token,
-            get_provider=self._get_provider,
-            build_wanted=lambda _: self.wanted,
-            timeout_seconds=5,
-            clock=lambda: self.now,
-        )
-
-    def _get_provider(self) -> ProviderMetadata:
-        if self.provider is None:
-            raise IdpUnavailableError(internal_reason="down")
-        return self.provider
-
-    @property
-    def wanted(self) -> dict[str, object]:
-        return build_client_metadata(self.settings, (), PROVIDER, ["ES256"])
-
-    def answer(self, **changes: Any) -> dict[str, Any]:
-        """The answer of a provider that does as it is told; None takes a member out."""
-        document = {
-            **self.wanted,
-            "client_id": "c-1",
-            "client_id_issued_at": 1_700_000_000,
-            "registration_client_uri": CLIENT_URI,
-            "registration_access_token": REGISTRATION_TOKEN,
-            **changes,
-        }
-        return {name: value for name, value in document.items() if value is not None}
-
-    @contextmanager
-    def answering(self, method: str, url: str, status: int, body: Any) -> Iterator[None]:
-        payload = body if isinstance(body, bytes | str) else json.dumps(body)
-
-        def tell(request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes | str]:
-            sent = json.loads(request.body) if request.body else {}
-            self.calls.append((f"{request.method} {request.url}", sent))
-            return status, {}, payload
-
-        with responses.RequestsMock(assert_all_requests_are_fired=False) as network:
-            network.add_callback(method, url, callback=tell)
-            yield
-
-    def register(self, status: int = 201, body: Any = None, *, token: str = TOKEN) -> ProblemCode | None:
-        with self.answering("POST", ENDPOINT, status, self.answer() if body is None else body):
-            outcome = self.build(token).ensure()
-        return outcome.problem.code if outcome.problem else None
-
-    def record(self) -> RegistrationRecord:
-        return self.store.load()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+__all__ = ["captured", "world"]
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -252,143 +158,6 @@ def test_without_a_way_to_change_it_a_client_is_only_kept(world: World, captured
     assert len(world.calls) == 1
 
 
-def move(settings: Settings) -> Settings:
-    server = settings.server.model_copy(update={"public_url": "https://new.example.com"})
-    return settings.model_copy(update={"server": server})
-
-
-def keep(world: World, body: Any, *, status: int = 200) -> ProblemCode | None:
-    with world.answering("GET", CLIENT_URI, status, body):
-        outcome = world.build().ensure()
-    return outcome.problem.code if outcome.problem else None
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-@pytest.mark.parametrize("body", ["", {"error": "invalid_token"}])
-def test_a_client_that_is_gone_is_reported_and_stays(
-    world: World, captured: CapturedLines, status: int, body: Any
-) -> None:
-    world.register()
-    assert keep(world, body, status=status) == ProblemCode.CLIENT_LOST
-    assert [call for call, _ in world.calls] == [f"POST {ENDPOINT}", f"GET {CLIENT_URI}"]
-    client = world.record().client
-    assert client is not None
-    assert client.client_id == "c-1"
-    assert [line["event"] for line in captured.of("audit")] == ["client.registered", "registration.failed"]
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "code"),
-    [
-        pytest.param(200, {"client_id": "c-2"}, ProblemCode.NOT_AS_ASKED, id="another-client"),
-        pytest.param(
-            200, {"registration_client_uri": "https://evil.example/"}, ProblemCode.NOT_AS_ASKED, id="uri-elsewhere"
-        ),
-        pytest.param(200, "<html>", ProblemCode.PROVIDER_UNAVAILABLE, id="a-page"),
-        pytest.param(500, "", ProblemCode.PROVIDER_UNAVAILABLE, id="500"),
-        pytest.param(503, "", ProblemCode.PROVIDER_UNAVAILABLE, id="503"),
-        pytest.param(405, "", ProblemCode.UPDATE_REFUSED, id="405"),
-    ],
-)
-def test_a_read_that_cannot_be_used_changes_nothing(world: World, status: int, body: Any, code: ProblemCode) -> None:
-    world.register()
-    before = world.record().client
-    assert keep(world, world.answer(**body) if isinstance(body, dict) else body, status=status) == code
-    assert len(world.calls) == 2
-    assert world.record().client == before
-
-
-def update(world: World, answer: Any, *, status: int = 200, read: Any = None) -> ProblemCode | None:
-    """A start with another address; the provider answers the update with `answer`."""
-    had = world.answer() if read is None else read
-    world.settings = move(world.settings)
-    with responses.RequestsMock() as network:
-
-        def tell(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-            assert isinstance(request.body, bytes)
-            self_calls = (f"PUT {request.headers['Authorization']}", json.loads(request.body))
-            world.calls.append(self_calls)
-            return status, {}, answer if isinstance(answer, str) else json.dumps(answer)
-
-        network.get(CLIENT_URI, json=had)
-        network.add_callback("PUT", CLIENT_URI, callback=tell)
-        outcome = world.build().ensure()
-    return outcome.problem.code if outcome.problem else None
-
-
-def test_an_update_sends_everything_the_provider_has_and_none_of_what_it_must_not(world: World) -> None:
-    """RFC 7592 §2.2."""
-    world.register()
-    moved = {"redirect_uris": ["https://new.example.com/auth/callback"], "jwks_uri": None}
-    had = world.answer(client_secret="s", client_secret_expires_at=0, jwks={"keys": []}, x_provider=1, contacts=None)
-    assert update(world, world.answer(**moved), read=had) is None
-    _, sent = world.calls[-1]
-
-    assert sent["client_id"] == "c-1"
-    assert sent["x_provider"] == 1
-    assert sent["redirect_uris"] == ["https://new.example.com/auth/callback"]
-    assert {*sent} == {*world.wanted, "client_id", "x_provider"}
-
-
-def test_a_new_registration_token_is_used_from_then_on(world: World) -> None:
-    world.register()
-    world.settings = move(world.settings)
-    after = world.answer(registration_access_token="registration-access-token-2")
-    world.settings = SETTINGS
-    assert update(world, after) is None
-    client = world.record().client
-    assert client is not None
-    assert world.store.open_token(client) == "registration-access-token-2"
-    assert world.calls[-1][0] == f"PUT Bearer {REGISTRATION_TOKEN}"
-
-
-@pytest.mark.parametrize(
-    ("status", "changes", "code"),
-    [
-        pytest.param(400, {"error": "invalid_redirect_uri"}, ProblemCode.UPDATE_REFUSED, id="refused"),
-        pytest.param(403, {}, ProblemCode.UPDATE_REFUSED, id="403"),
-        pytest.param(200, {"redirect_uris": ["https://old.example"]}, ProblemCode.NOT_AS_ASKED, id="not-followed"),
-        pytest.param(200, {"token_endpoint_auth_method": "none"}, ProblemCode.NOT_AS_ASKED, id="other-method"),
-        pytest.param(503, {}, ProblemCode.PROVIDER_UNAVAILABLE, id="503"),
-        pytest.param(500, {}, ProblemCode.PROVIDER_UNAVAILABLE, id="500"),
-    ],
-)
-def test_an_update_that_fails_leaves_the_client(
-    world: World, status: int, changes: dict[str, Any], code: ProblemCode
-) -> None:
-    world.register()
-    world.settings = move(SETTINGS)
-    answer = world.answer(**changes) if status == 200 else changes
-    world.settings = SETTINGS
-    assert update(world, answer, status=status) == code
-    client = world.record().client
-    assert client is not None
-    assert client.client_id == "c-1"
-
-
-def test_what_somebody_changed_at_the_provider_is_put_right(world: World) -> None:
-    world.register()
-    drifted = world.answer(redirect_uris=["https://app.example.com/auth/callback", "https://other.example/cb"])
-    with responses.RequestsMock() as network:
-        network.get(CLIENT_URI, json=drifted)
-        network.put(CLIENT_URI, json=world.answer())
-        assert world.build().ensure().change == "updated"
-
-
-def test_a_wish_that_is_dropped_is_taken_back_at_the_provider(world: World) -> None:
-    oidc = SETTINGS.oidc.model_copy(update={"par": "required"})
-    world.settings = SETTINGS.model_copy(update={"oidc": oidc})
-    world.register()
-    had = world.answer()
-    assert had["require_pushed_authorization_requests"] is True
-    world.settings = SETTINGS
-    with responses.RequestsMock() as network:
-        network.get(CLIENT_URI, json=had)
-        put = network.put(CLIENT_URI, json=world.answer())
-        assert world.build().ensure().change == "updated"
-    assert "require_pushed_authorization_requests" not in json.loads(put.calls[0].request.body)
-
-
 def test_while_the_provider_is_down_nothing_is_written_down(world: World) -> None:
     world.provider = None
     outcome = world.build().ensure()
@@ -403,46 +172,3 @@ def test_a_provider_without_registration_gets_no_token(world: World) -> None:
     assert outcome.problem is not None
     assert outcome.problem.code == ProblemCode.NOT_SUPPORTED
     assert world.record().attempt is None
-
-
-@pytest.mark.parametrize("content", [b"{", b'{"version": 9}', b'{"client": {"client_id": 7}}', b"\xff"])
-def test_a_damaged_record_is_left_alone(world: World, content: bytes) -> None:
-    world.path.parent.mkdir(mode=0o700)
-    world.path.touch(0o600)
-    world.path.write_bytes(content)
-    assert world.register() == ProblemCode.RECORD_UNUSABLE
-    assert world.calls == []
-    assert world.path.read_bytes() == content
-
-
-def test_a_token_sealed_with_a_key_that_is_gone_leaves_the_client(world: World) -> None:
-    world.register()
-    world.store = RegistrationStore(
-        DocumentFile(world.path, holds="the client registration"), KeyRing([b"o" * 31 + b"y"])
-    )
-    assert world.build().ensure().problem is None
-    world.settings = move(SETTINGS)
-    outcome = world.build().ensure()
-    assert outcome.problem is not None
-    assert outcome.problem.code == ProblemCode.UPDATE_REFUSED
-    assert len(world.calls) == 1
-
-
-def test_a_record_that_another_process_changed_meanwhile_is_not_overwritten(world: World) -> None:
-    """As when the lease of the lock ran out: the attempt of the other one stands."""
-    other = world.build(token="token-of-another-process")
-    create = RegistrationClient.create
-
-    def create_after_the_other(*arguments: Any) -> Any:
-        registrar._client.create = create.__get__(registrar._client)  # type: ignore[method-assign]
-        other._register(world.record(), world.wanted, PROVIDER)
-        return registrar._client.create(*arguments)
-
-    registrar = world.build()
-    registrar._client.create = create_after_the_other  # type: ignore[assignment]
-    with world.answering("POST", ENDPOINT, 201, world.answer()):
-        outcome = registrar.ensure()
-    assert outcome.is_busy
-    assert len(world.calls) == 2
-    client = world.record().client
-    assert client is not None

@@ -12,6 +12,20 @@ IDLE, ABSOLUTE, TOUCH = 1800, 28800, 60
 KEY_RING = KeyRing([bytes(range(32))])
 """What all workers of a test seal with."""
 
+MALFORMED = {
+    "L19-path": "../../etc/passwd",
+    "L19-long": "a" * 10_240,
+    "L19-nul": "\0" * 43,
+    "L19-empty": "",
+    "L19-short": "a" * 42,
+    "L19-newline": "a" * 42 + "\n",
+    "L19-trailing-newline": "a" * 43 + "\n",
+    "L19-not-ascii": "ä" * 43,
+    "L19-surrogate": "\ud800" * 43,
+    "L19-standard-base64": "+/" + "a" * 41,
+    "L19-padded": "a" * 42 + "=",
+}
+
 
 def build_settings(**changes: Any) -> SessionSettings:
     return SessionSettings.model_validate(

@@ -20,8 +20,8 @@ from app.services.session_store.flask_interface import BffSession, StoreSessionI
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import StateStore
 from app.settings import Settings
-from tests.unit.services.session_store.support import KEY_RING, build_login
-from tests.unit.services.session_store.test_store import MALFORMED, Watched, refuse
+from tests.unit.services.session_store.support import KEY_RING, MALFORMED, build_login
+from tests.unit.services.session_store.workers import Watched, refuse
 from tests.unit.services.state_store.engines import SteppedClock
 
 NAME = "__Host-Http-bff_session"

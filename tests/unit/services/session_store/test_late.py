@@ -12,7 +12,7 @@ from app.services.session_store.keys import build_session_record_name, build_tok
 from app.services.state_store import StateStore
 from app.services.token_store import TokenSet, TokenStore
 from tests.unit.services.session_store.support import KEY_RING, TOUCH, build_login, build_settings
-from tests.unit.services.session_store.test_store import Watched
+from tests.unit.services.session_store.workers import Watched
 from tests.unit.services.state_store.engines import SteppedClock
 
 OLD, NEW = TokenSet("access-1", "Bearer", refresh_token="refresh-1"), TokenSet("access-2", "Bearer")
