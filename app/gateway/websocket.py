@@ -1,8 +1,9 @@
 """Tunnels: what follows a 101. Bytes pass both ways as they come, one piece in memory each way, until one end closes.
 
 The frames are not looked into, but followed, so that a tunnel that we end (its session is over, the worker stops, it
-idles) can end with a close frame: 1008 `session_expired` or `token_invalid`, or 1001. A page can then tell the end of its session from a
-network that failed. Where the backend is in the middle of a frame, or the client does not read, the connection is cut.
+idles) can end with a close frame: 1008 `session_expired` or `token_invalid`, or 1001. A page can then tell the end of
+its session from a network that failed. Where the backend is in the middle of a frame, or the client does not read, the
+connection is cut.
 
 Each direction has its own thread (a greenlet under gevent), which alone writes to its target. Who does not take what is
 sent to him within the time limit is cut off, so that a reader who does not read holds 64 KiB and no more, for a while.
