@@ -27,7 +27,8 @@ LONGEST_REMEMBERED_BYTES = 2048
 MOST_REMEMBERED_LINES = 40
 MOST_REQUEST_LINES = 8
 """With the same header lines."""
-LONGEST_REQUEST_LINE_BYTES = 512
+MOST_REQUEST_LINE_BYTES = 1024
+"""Of all of them together."""
 GENERATION_SECONDS = 60.0
 
 _Key = tuple[str, bytes]
@@ -37,7 +38,7 @@ _Key = tuple[str, bytes]
 class _RequestLine(msgspec.Struct, frozen=True):
     method: str
     raw_target: str
-    claim: Claim | None
+    claim: Claim
 
     def __repr__(self) -> str:
         """A query may hold a code or a state."""
@@ -99,9 +100,16 @@ class KnownHeads:
         known = self._known.find(key)
         if known is not None:
             line = received[:line_end]
-            request = known.request_lines.get(line) or self._read_request_line(line, known.request_lines)
+            request = known.request_lines.get(line)
             if request is not None:
                 return ReadHead(request.method, request.raw_target, request.claim, known.facts, known.wants_close, size)
+            parsed = parse_plain_request_line(line, self._limits)
+            if parsed is not None:
+                method, raw_target = parsed
+                claim = self._claim(raw_target)
+                if claim is not None:
+                    _remember(known.request_lines, line, _RequestLine(method, raw_target, claim))
+                return ReadHead(method, raw_target, claim, known.facts, known.wants_close, size)
         head = parse_plain_head(received, self._limits)
         if head is None:
             return None
@@ -116,18 +124,6 @@ class KnownHeads:
             head.size,
             key if is_all else None,
         )
-
-    def _read_request_line(self, line: bytes, remembered: dict[bytes, _RequestLine]) -> _RequestLine | None:
-        parsed = parse_plain_request_line(line, self._limits)
-        if parsed is None:
-            return None
-        method, raw_target = parsed
-        request = _RequestLine(method, raw_target, self._claim(raw_target))
-        if len(line) <= LONGEST_REQUEST_LINE_BYTES:
-            if len(remembered) >= MOST_REQUEST_LINES:
-                remembered.clear()
-            remembered[line] = request
-        return request
 
     def keep(self, head: ReadHead) -> None:
         """After the call: remembers its lines where a session was found behind them."""
@@ -147,3 +143,12 @@ class KnownHeads:
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _remember(lines: dict[bytes, _RequestLine], line: bytes, request: _RequestLine) -> None:
+    """Those that came first go first."""
+    if len(line) > MOST_REQUEST_LINE_BYTES:
+        return
+    while len(lines) >= MOST_REQUEST_LINES or sum(map(len, lines)) + len(line) > MOST_REQUEST_LINE_BYTES:
+        del lines[next(iter(lines))]
+    lines[line] = request

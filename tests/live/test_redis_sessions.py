@@ -60,6 +60,21 @@ def test_a_login_on_one_instance_is_good_on_the_other(farm: Farm) -> None:
     assert not (farm.state_directory / "00").exists(), "nothing is kept on disk"
 
 
+def count_looks(redis: RedisServer) -> int:
+    return int(redis.read_section("commandstats").get("cmdstat_getrange", {"calls": 0})["calls"])
+
+
+def test_copies_of_a_session_in_use_are_confirmed(farm: Farm, redis: RedisServer) -> None:
+    browser = farm.log_in()
+    before = count_looks(redis)
+
+    def call_and_count() -> bool:
+        assert farm.call(farm.second, browser, "/api/profile/whoami").status_code == 200
+        return count_looks(redis) >= before + 6
+
+    wait_until(call_and_count, timeout_seconds=20, what="looks at the session's records")
+
+
 def test_a_logout_on_one_instance_is_a_logout_on_the_other_at_once(farm: Farm) -> None:
     browser = farm.log_in()
     cookie = browser.http.cookies.copy()

@@ -8,6 +8,7 @@ is left to grow too old, and the next call reads it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,11 +35,13 @@ class CopyRenewal:
         *,
         max_age_seconds: float,
         clock: Callable[[], float],
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._state = state
         self._copies = copies
         self._max_age_seconds = max_age_seconds
         self._clock = clock
+        self._sleep = sleep
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -51,15 +54,19 @@ class CopyRenewal:
         self._stopping.set()
 
     def renew(self) -> None:
-        """One round. Raises `StoreUnavailableError`."""
+        """One round, which goes on for no longer than copies live. Raises `StoreUnavailableError`."""
+        began_at = self._clock()
         for copies in self._copies:
             aging = copies.list_aging(self._clock())
             names = list(aging)
             for start in range(0, len(names), AT_ONCE):
                 now = self._clock()  # before the look: a copy is never younger than what it was seen with
+                if not 0 <= now - began_at < self._max_age_seconds:
+                    return
                 marks = self._state.confirm({name: aging[name].mark for name in names[start : start + AT_ONCE]})
                 for name, mark in marks.items():
                     copies.renew(name, aging[name], mark, now)
+                self._sleep(0)  # others may go on, also where the look itself waits for nothing
 
     def _run(self) -> None:
         interval_seconds = max(self._max_age_seconds / ROUNDS_IN_A_LIFE, SHORTEST_INTERVAL_SECONDS)

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 _MOST_COPIES = 10_000
+_CLOCK_WAS_SET_BACK_SECONDS = 60.0
+"""A copy from further in the future than any read takes will not be used for a long time."""
 
 Record = TypeVar("Record")
 
@@ -92,9 +94,13 @@ class LocalCopies(Generic[Record]):
         return 0 <= now - copy.copied_at < self._max_age_seconds
 
     def _drop_outdated(self, now: float) -> None:
-        outdated = itertools.takewhile(lambda name: not self._is_young(self._copies[name], now), self._copies)
-        for name in tuple(outdated):
+        for name in tuple(itertools.takewhile(lambda name: self._is_outdated(self._copies[name], now), self._copies)):
             del self._copies[name]
+
+    def _is_outdated(self, copy: Copy[Record], now: float) -> bool:
+        """`now` may be a while ago, from before a slow read: what was copied since is not outdated by that."""
+        age = now - copy.copied_at
+        return age >= self._max_age_seconds or age < -_CLOCK_WAS_SET_BACK_SECONDS
 
     def __len__(self) -> int:
         return len(self._copies)

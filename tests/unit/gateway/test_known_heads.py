@@ -17,9 +17,9 @@ from app.gateway.head_facts import HeadFacts
 from app.gateway.known_heads import (
     GENERATION_SECONDS,
     LONGEST_REMEMBERED_BYTES,
-    LONGEST_REQUEST_LINE_BYTES,
     MOST_OF_A_SESSION,
     MOST_REMEMBERED_LINES,
+    MOST_REQUEST_LINE_BYTES,
     MOST_REQUEST_LINES,
     KnownHeads,
     ReadHead,
@@ -141,13 +141,15 @@ def test_a_request_line_that_comes_again_needs_no_route_table() -> None:
     assert describe(third) == describe(parse_plain_head(USUAL, LIMITS))
 
 
-def test_what_no_route_takes_is_remembered_as_such() -> None:
+def test_what_no_route_takes_is_not_remembered() -> None:
+    """A callback's code and state among it."""
     table = Table()
     heads = build(Reader(), claim=table)
     received = USUAL.replace(b"/a", b"/flask")
     found = [call(heads, received) for _ in range(4)]
     assert [head.claim for head in found if head is not None] == [None] * 4
-    assert len(table.asked) == 2
+    assert len(table.asked) == 4
+    assert count_remembered(heads, USUAL) == 0
 
 
 @pytest.mark.parametrize(
@@ -207,16 +209,43 @@ def test_request_lines_are_kept_within_bounds() -> None:
     for number in range(3 * MOST_REQUEST_LINES):
         call(heads, USUAL.replace(b"/a", b"/%d" % number))
         assert count_remembered(heads, USUAL) <= MOST_REQUEST_LINES
+    assert count_remembered(heads, USUAL) == MOST_REQUEST_LINES
+
+
+def test_the_request_lines_of_last_are_kept() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
+    lines = [USUAL.replace(b"/a", b"/%d" % number) for number in range(MOST_REQUEST_LINES + 1)]
+    for received in (USUAL, *lines):
+        call(heads, received)
+    table.asked.clear()
+    for received in lines[1:]:
+        call(heads, received)
+    assert table.asked == []
+    call(heads, lines[0])
+    assert table.asked == ["/0"]
+
+
+def test_request_lines_are_kept_within_so_many_bytes() -> None:
+    table = Table()
+    heads = build(Reader(), claim=table)
+    call(heads, USUAL)
+    third = MOST_REQUEST_LINE_BYTES // 3
+    for number in range(3):
+        call(heads, USUAL.replace(b"/a", b"/%d" % number + b"a" * third))
+    assert count_remembered(heads, USUAL) == 2
 
 
 def test_a_long_request_line_is_not_kept() -> None:
     table = Table()
     heads = build(Reader(), claim=table)
-    long = USUAL.replace(b"/a", b"/" + b"a" * LONGEST_REQUEST_LINE_BYTES)
+    for _ in range(2):
+        call(heads, USUAL)
+    long = USUAL.replace(b"/a", b"/" + b"a" * MOST_REQUEST_LINE_BYTES)
     for _ in range(3):
         call(heads, long)
-    assert len(table.asked) == 3
-    assert count_remembered(heads, USUAL) == 0
+    assert len(table.asked) == 5
+    assert count_remembered(heads, USUAL) == 1, "and drives out no other"
 
 
 def test_request_lines_go_two_minutes_after_a_session_has_ended_whatever_is_called_meanwhile() -> None:

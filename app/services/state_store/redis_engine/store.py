@@ -115,6 +115,8 @@ class RedisStateStore:
         known = {key: mark for key, mark in marks.items() if isinstance(mark, RedisMark) and _is_announced(key)}
         looks = [build_command("GETRANGE", self._build_name(key).redis_key, 0, HEAD_BYTES - 1) for key in known]
         heads = self._caller.look(looks)
+        if heads and all(head is None for head in heads):
+            raise StoreUnavailableError(internal_reason="confirm: nobody answered")
         return {
             key: RedisMark(mark.head, position, mark.expires_at)
             for (key, mark), head in zip(known.items(), heads, strict=True)

@@ -44,6 +44,7 @@ class Wire:
         self._connection = connection
         self._monotonic = monotonic
         self._answered_at = monotonic()
+        self._replies_owed = 0
         sock = connection._get_socket()
         self._green = GreenSocket(sock) if is_green(sock) else None
         self.host = host
@@ -60,6 +61,7 @@ class Wire:
     def call_together(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
         """Sends them all, then reads their replies; None stands for one that is an error. Raises `RedisFailedError`
         when the wire breaks."""
+        self._replies_owed += len(commands)
         try:
             self._connection.send_packed_command(self._connection.pack_commands(commands))
         except RedisError as error:
@@ -90,6 +92,7 @@ class Wire:
 
     def send(self, *command: Argument) -> None:
         """Raises `RedisFailedError`."""
+        self._replies_owed += 1
         try:
             self._connection.send_command(*command)
         except RedisError as error:
@@ -100,12 +103,16 @@ class Wire:
         try:
             reply = self._connection.read_response()
         except ResponseError as error:
-            self._answered_at = self._monotonic()
+            self._note_reply()
             raise build_reply_error(error, self.host) from None
         except RedisError as error:
             raise build_broken_failure(error, self.host) from None
-        self._answered_at = self._monotonic()
+        self._note_reply()
         return reply
+
+    def _note_reply(self) -> None:
+        self._answered_at = self._monotonic()
+        self._replies_owed -= 1
 
     def has_word(self, wait_seconds: float) -> bool:
         """Waits until something can be read. Raises `RedisFailedError` when the other side has closed."""
@@ -116,7 +123,7 @@ class Wire:
 
     def is_usable(self) -> bool:
         """Whether a command may be sent: the other side has not closed, and owes no reply to an earlier caller."""
-        if not self.is_open():
+        if not self.is_open() or self._replies_owed:
             return False
         if self._monotonic() - self._answered_at < _TRUSTED_IDLE_SECONDS:
             return True

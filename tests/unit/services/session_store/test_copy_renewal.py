@@ -17,6 +17,7 @@ from app.services.session_store.copy_renewal import AT_ONCE, CopyRenewal
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import StateStore, StoredRecord
 from app.services.state_store.directory import DirectoryStateStore
+from app.services.state_store.redis_engine.caller import RedisCaller
 from app.services.token_store import TokenSet, TokenStore
 from tests.support.processes import wait_until
 from tests.unit.services.session_store.support import KEY_RING, build_login, build_settings
@@ -34,6 +35,7 @@ class Counting:
         self.reads: list[str] = []
         self.looks: list[int] = []
         self.during_look: Callable[[], object] = lambda: None
+        """Once it has been seen what is there, and nothing was made of it yet."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
@@ -44,9 +46,18 @@ class Counting:
 
     def confirm(self, marks: Mapping[str, Hashable]) -> dict[str, Hashable]:
         self.looks.append(len(marks))
-        confirmed = self._state.confirm(marks)
+        caller = getattr(self._state, "_caller", None)
+        if not isinstance(caller, RedisCaller):
+            confirmed = self._state.confirm(marks)
+            self.during_look()
+            return confirmed
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(caller, "look", lambda commands: self._look(type(caller).look(caller, commands)))
+            return self._state.confirm(marks)
+
+    def _look(self, replies: list[Any]) -> list[Any]:
         self.during_look()
-        return confirmed
+        return replies
 
 
 class Worker:
@@ -55,8 +66,13 @@ class Worker:
         self.clock = clock
         self.sessions = SessionStore(self.state, KEY_RING, settings=build_settings(), clock=clock)
         self.tokens = TokenStore(self.state, KEY_RING, clock=clock, local_cache_seconds=COPY_SECONDS)
+        self.pauses: list[float] = []
         self.renewal = CopyRenewal(
-            self.state, (self.sessions.copies, self.tokens.copies), max_age_seconds=COPY_SECONDS, clock=clock
+            self.state,
+            (self.sessions.copies, self.tokens.copies),
+            max_age_seconds=COPY_SECONDS,
+            clock=clock,
+            sleep=self.pauses.append,
         )
 
     def log_in(self) -> str:
@@ -144,10 +160,34 @@ def test_many_are_looked_at_a_few_at_a_time(worker: Worker, clock: SteppedClock)
     clock.step(1.5)
     worker.renewal.renew()
     assert worker.state.looks == [AT_ONCE, AT_ONCE, 3] * 2, "sessions, then tokens"
+    assert worker.pauses == [0] * 6, "others may go on in between"
     worker.state.reads.clear()
     clock.step(1.5)
     assert all(map(worker.call, session_ids))
     assert worker.state.reads == []
+
+
+def test_a_copy_is_no_younger_than_the_look_that_renewed_it(worker: Worker, clock: SteppedClock) -> None:
+    session_id = worker.log_in()
+    assert worker.call(session_id)
+    clock.step(1.25)
+    assert worker.call(session_id)
+    worker.state.during_look = lambda: clock.step(0.5)
+    began_at = clock.now
+    worker.renewal.renew()
+    copy = worker.sessions.copies.get(build_session_record_name(worker.sessions.session_key(session_id)))
+    assert copy is not None
+    assert copy.copied_at == began_at
+
+
+def test_a_round_ends_when_it_takes_longer_than_copies_live(worker: Worker, clock: SteppedClock) -> None:
+    session_ids = [worker.log_in() for _ in range(3 * AT_ONCE)]
+    for _ in range(2):
+        assert all(map(worker.call, session_ids))
+    clock.step(1.5)
+    worker.state.during_look = lambda: clock.step(COPY_SECONDS)
+    worker.renewal.renew()
+    assert worker.state.looks == [AT_ONCE]
 
 
 def count_threads() -> int:

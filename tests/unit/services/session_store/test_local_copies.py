@@ -58,8 +58,17 @@ def test_copies_that_are_too_old_to_be_used_go_with_the_next_one_that_is_made() 
         copies.keep(name, RECORD, "mark", now=now)
     assert len(copies) == 2
     assert copies.find("b", now=102.5) is RECORD
-    copies.keep("d", RECORD, "mark", now=90)  # the clock was set back
+    copies.keep("d", RECORD, "mark", now=30)  # the clock was set back
     assert len(copies) == 1
+
+
+def test_a_copy_that_took_long_to_read_drives_out_no_younger_one() -> None:
+    copies = build_copies()
+    for name in "ab":
+        copies.keep(name, RECORD, "mark", now=105)
+    copies.keep("slow", RECORD, "mark", now=100)
+    assert copies.find("a", now=105) is RECORD
+    assert copies.find("b", now=105) is RECORD
 
 
 def test_those_that_were_used_are_listed_when_half_their_time_is_over() -> None:

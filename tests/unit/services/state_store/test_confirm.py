@@ -59,6 +59,14 @@ def test_a_mark_that_was_confirmed_is_outdated_by_the_next_change(state: StateSt
     assert state.confirm(confirmed) == {}
 
 
+def test_a_mark_that_was_confirmed_ends_with_its_record(engine: Engine, state: StateStore, clock: SteppedClock) -> None:
+    state.put(KEYS[0], b"value", 0.5)
+    confirmed = state.confirm(read_marks(state, KEYS[0]))
+    assert state.is_current(KEYS[0], confirmed[KEYS[0]])
+    engine.pass_time(clock, 0.55)
+    assert not state.is_current(KEYS[0], confirmed[KEYS[0]])
+
+
 @pytest.mark.parametrize("mark", [None, b"", "mark", 1])
 def test_a_mark_of_something_else_is_not_confirmed(state: StateStore, mark: Hashable) -> None:
     state.put(KEYS[0], b"value", 60)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import pytest
 
+from app.core.errors import StoreUnavailableError
 from app.core.redis_address import HostAndPort
 from app.services.state_store.redis_engine import RedisStateStore
 from app.services.state_store.redis_engine.failures import RedisFailedError
+from app.services.state_store.redis_engine.scripts import Command
 from app.services.state_store.redis_engine.wire import Wire, WireOpener
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.redis_servers import Cluster, RedisServer
@@ -50,15 +52,51 @@ def test_a_server_that_is_silent_is_given_up(redis_server: RedisServer) -> None:
     assert not wire.is_open()
 
 
-def test_a_look_whose_reply_is_lost_confirms_nothing_and_the_next_one_does(redis_server: RedisServer) -> None:
+def test_what_ends_between_the_reply_and_the_mark_is_not_current(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(redis_server.url) as store:
+        store.put(KEY, b"value", 60)
+        look = store._caller.look
+
+        def look_and_delete(commands: Sequence[Command]) -> object:
+            replies = look(commands)
+            store.delete(KEY)
+            return replies
+
+        marks: dict[str, Hashable] = {KEY: read_mark(store, KEY)}
+        monkeypatch.setattr(store._caller, "look", look_and_delete)
+        confirmed = store.confirm(marks)
+        assert list(confirmed) == [KEY]
+        assert not store.is_current(KEY, confirmed[KEY])
+
+
+def test_a_wire_that_owes_a_reply_is_not_lent_again(redis_server: RedisServer) -> None:
+    wire = open_wire(redis_server)
+    wire.send("ECHO", "one")
+    wire.send("ECHO", "two")
+    assert wire.read() == b"one"
+    assert not wire.is_usable()
+    assert wire.read() == b"two"
+    assert wire.is_usable()
+    wire.close()
+
+
+def test_a_look_whose_reply_is_lost_confirms_nothing_and_the_next_one_does(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         CuttingProxy(redis_server.port) as proxy,
         opened(f"redis://127.0.0.1:{proxy.port}", max_connections=1) as store,
     ):
         store.put(KEY, b"value", 60)
         marks: dict[str, Hashable] = {KEY: read_mark(store, KEY)}
+        doubted: list[object] = []
+        monkeypatch.setattr(store._topology, "doubt", doubted.append)
         proxy.cut_replies()
-        assert store.confirm(marks) == {}
+        with pytest.raises(StoreUnavailableError):
+            store.confirm(marks)
+        assert doubted == [store._topology.find_node("", 0)]
         assert list(store.confirm(marks)) == [KEY]
 
 

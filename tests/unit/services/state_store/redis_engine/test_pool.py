@@ -174,6 +174,18 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_replaced(
         pool.drop()
 
 
+def test_one_that_was_opened_during_a_drop_is_not_kept(opener: Opener) -> None:
+    def open_and_drop() -> Wire:
+        wire = opener()
+        pool.drop()
+        return wire
+
+    pool = WirePool(open_and_drop, 1)
+    with lent(pool) as old:
+        pass
+    assert not old.is_open()
+
+
 def test_one_that_comes_back_in_the_moment_of_a_drop_is_not_lent_again(opener: Opener) -> None:
     pool = WirePool(opener, 1)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_servers import running_redis
+from tests.support.redis_servers import RedisServer, running_redis
 from tests.support.under_gevent import IS_UNDER_GEVENT, run_under_gevent
 
 _FOLDER = Path(__file__).parent
 _FILES = (
+    "test_look",
     "test_pool",
     "test_single_flight",
     "test_lost_replies",
@@ -37,9 +38,14 @@ store.put("login:b", b"of b", 60)
 import os, signal
 os.kill(server_pid, signal.SIGSTOP)
 try:
+    # At once: a moment later its connection would be looked at before it is used again.
     cut_off = gevent.spawn(store.find, "login:a")
-    gevent.sleep(0.05)
+    gevent.sleep(0)
+    gevent.sleep(0)
     cut_off.kill()
+    os.kill(server_pid, signal.SIGCONT)
+    assert store.find("login:b").value == b"of b"
+    os.kill(server_pid, signal.SIGSTOP)
     timed_out = gevent.spawn(lambda: gevent.with_timeout(0.05, store.find, "login:a", timeout_value=None))
     timed_out.join()
 finally:
@@ -56,6 +62,27 @@ def test_a_call_that_is_cut_off_leaves_its_reply_to_nobody(tmp_path: Path) -> No
         script = [sys.executable, "-c", CUT_OFF, server.url, "bff:", str(server.child.pid)]
         root = Path(__file__).parents[5]
         outcome = subprocess.run(script, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+
+
+WATCHED = """
+from gevent import monkey; monkey.patch_all()
+import sys
+from app.core.redis_address import HostAndPort
+from app.services.state_store.redis_engine.wire import WireOpener
+
+wire = WireOpener(timeout_seconds=5).open(HostAndPort("127.0.0.1", int(sys.argv[1])))
+assert wire.call("PING") == b"PONG"
+assert wire._green._is_watched
+wire.close()
+assert wire._green._is_closed
+"""
+
+
+def test_a_connection_is_waited_for_by_a_watcher_that_ends_with_it(redis_server: RedisServer) -> None:
+    script = [sys.executable, "-c", WATCHED, str(redis_server.port)]
+    root = Path(__file__).parents[5]
+    outcome = subprocess.run(script, cwd=root, capture_output=True, text=True, timeout=60, check=False)
     assert (outcome.returncode, outcome.stderr) == (0, "")
 
 
