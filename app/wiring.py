@@ -18,7 +18,7 @@ from app.observability import metrics as metrics_module
 from app.observability.metrics import Metrics
 from app.services.access_token_sources import build_access_token_sources
 from app.services.admin_token import AdminToken
-from app.services.admission_watch import AdmissionWatch
+from app.services.admission_watch import AdmissionWatch, build_time_look
 from app.services.authorization import Authorization, build_authorization
 from app.services.backchannel_logout import BackchannelLogout
 from app.services.bearer_authenticator import BearerAuthenticator
@@ -168,11 +168,6 @@ def build_services(
         binds_user_tokens=settings.oidc.dpop,
         clock=clock,
     )
-    bearers = BearerAuthenticator(
-        build_access_token_sources(configuration, oidc_client=oidc_client, clock=clock),
-        kept_claims=configuration.pdp.subject_claims,
-        clock=clock,
-    )
     token_provider = TokenProvider(
         oidc_client=oidc_client,
         token_store=token_store,
@@ -253,7 +248,11 @@ def build_services(
             policy=policy,
             route_table=configuration.route_table,
             sessions=session_store,
-            bearers=bearers,
+            bearers=BearerAuthenticator(
+                build_access_token_sources(configuration, oidc_client=oidc_client, clock=clock),
+                kept_claims=configuration.pdp.subject_claims,
+                clock=clock,
+            ),
             enforcer=Enforcer(
                 mapper=authorization.mapper,
                 guard=authorization.guard,
@@ -264,7 +263,7 @@ def build_services(
             upstream=upstream_client,
             recorder=CallRecorder(metrics, monotonic),
             session_watch=AdmissionWatch(session_store.see),
-            token_watch=AdmissionWatch(bearers.see),
+            time_watch=AdmissionWatch(build_time_look(clock)),
             tunnels=tunnels,
             event_streams=event_streams,
             limits=call_limits if call_limits.limits_anybody else None,

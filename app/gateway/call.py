@@ -39,6 +39,8 @@ class Call(msgspec.Struct):
     identity: Identity | None = None
     presented_token: str | None = None
     """The caller's own access token, on a bearer route."""
+    admitted_until: float | None = None
+    """Epoch seconds at which that token is over; None where there is none, or its issuer does not tell."""
     decision: str = ""
     """What the decision point said, or had said before: allow, deny; empty where it was not asked."""
     error_code: str = ""

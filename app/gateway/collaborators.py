@@ -6,7 +6,7 @@ In a running BFF they speak with the store, the identity provider and the backen
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.core.errors import BffError
 from app.core.identity import Identity
@@ -33,8 +33,11 @@ class Tokens(Protocol):
     def get(self, service: Service, session_key: str | None) -> AccessToken | None: ...
 
 
-class Watch(Protocol):
-    def begin(self, key: str, end: Callable[[], None]) -> Callable[[], None]: ...
+Key = TypeVar("Key", contravariant=True)
+
+
+class Watch(Protocol[Key]):
+    def begin(self, key: Key, end: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Limits(Protocol):

@@ -66,8 +66,8 @@ class Pipeline:
         tokens: Tokens,
         upstream: Upstream,
         recorder: Recorder,
-        session_watch: Watch,
-        token_watch: Watch,
+        session_watch: Watch[str],
+        time_watch: Watch[float],
         tunnels: Tunnels,
         event_streams: EventStreams,
         limits: Limits | None,
@@ -86,7 +86,7 @@ class Pipeline:
         self._recorder = recorder
         self._own_answers = OwnAnswers(policy, recorder)
         self._session_watch = session_watch
-        self._token_watch = token_watch
+        self._time_watch = time_watch
         self._tunnels = tunnels
         self._event_streams = event_streams
         self._limits = limits
@@ -198,7 +198,7 @@ class Pipeline:
             return None
         if route.auth == "bearer":
             caller = self._bearers.authenticate(call.headers.get("authorization"))
-            call.identity, call.presented_token = caller.identity, caller.token
+            call.identity, call.presented_token, call.admitted_until = caller.identity, caller.token, caller.ends_at
             return None
         session_id = self._heads.find_session_id(call.facts)
         if session_id is None:
@@ -371,8 +371,8 @@ class Pipeline:
         what stops that."""
         if call.session_key is not None:
             return self._session_watch.begin(call.session_key, partial(end, SessionExpiredError.code))
-        if call.presented_token is not None:
-            return self._token_watch.begin(call.presented_token, partial(end, TokenInvalidError.code))
+        if call.admitted_until is not None:
+            return self._time_watch.begin(call.admitted_until, partial(end, TokenInvalidError.code))
         return do_nothing
 
     def _switch(self, call: Call, headers: HeaderLines, upstream: UpstreamResponse) -> ProxyResponse:

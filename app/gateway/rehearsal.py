@@ -169,7 +169,7 @@ class Rehearser:
             upstream=_NotingUpstream(notes),
             recorder=_NotingRecorder(notes),
             session_watch=_NobodyEnds(),
-            token_watch=_NobodyEnds(),
+            time_watch=_NobodyEnds(),
             tunnels=Tunnels(),
             event_streams=EventStreams(),
             limits=None,
@@ -301,7 +301,7 @@ class _NotingUpstream:
 
 
 class _NobodyEnds:
-    def begin(self, key: str, end: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
+    def begin(self, key: object, end: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
         return do_nothing
 
 

@@ -102,12 +102,15 @@ class Tunnel:
             if self._cutter is not None:
                 self._cutter.cancel()
 
-    def end(self, code: int, reason: str) -> None:
-        """Ends the tunnel with a close frame, or without one after `CUT_AFTER_SECONDS`. Does not wait."""
+    def end(self, code: int, reason: str, *, error_code: str = "") -> None:
+        """Ends the tunnel with a close frame, or without one after `CUT_AFTER_SECONDS`. Does not wait.
+
+        Who comes first says why; `error_code` is what the access record says."""
         with self._closing:
             if self._close_code is not None or self._is_over:
                 return
             self._close_code = (code, reason)
+            self._call.error_code = error_code
         self._cutter = threading.Timer(CUT_AFTER_SECONDS, self._cut)
         self._cutter.daemon = True
         self._cutter.start()
@@ -115,8 +118,7 @@ class Tunnel:
 
     def end_with_admission(self, code: str) -> None:
         """What let the call in is over; `code` tells a next call the same."""
-        self._call.error_code = code
-        self.end(POLICY_VIOLATION, code)
+        self.end(POLICY_VIOLATION, code, error_code=code)
 
     def _pass_downward(self) -> None:
         """Backend to client."""

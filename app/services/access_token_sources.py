@@ -44,10 +44,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CheckedToken:
-    """A token that was found good, and until when that is believed (epoch seconds)."""
+    """A token that was found good. Times in epoch seconds."""
 
     claims: Mapping[str, object] = field(repr=False)
     good_until: float
+    """Until when that is believed without a new check."""
+    ends_at: float | None
+    """From when on it is refused in any case, the leeway included; None where its issuer does not tell."""
 
 
 class AccessTokenSource(Protocol):
@@ -80,7 +83,8 @@ class SignedAccessTokens:
             expires_at = check_access_token_claims(verified.claims, expected)
         except (SignatureRefusedError, AccessTokenClaimError) as error:
             raise build_token_refusal(f"{self.entry.name}: {error}") from error
-        return CheckedToken(verified.claims, min(expires_at + self._leeway_seconds, now + VERIFIED_SECONDS))
+        ends_at = expires_at + self._leeway_seconds
+        return CheckedToken(verified.claims, min(ends_at, now + VERIFIED_SECONDS), ends_at)
 
 
 class IntrospectedAccessTokens:
@@ -121,7 +125,9 @@ class IntrospectedAccessTokens:
         except AccessTokenClaimError as error:
             self._refused.keep(token_hash, True, now + REFUSED_SECONDS)
             raise build_token_refusal(f"{self.entry.name}: introspection: {error}") from error
-        return CheckedToken(claims, now + UNKNOWN_LIFETIME_SECONDS if expires_at is None else expires_at)
+        if expires_at is None:
+            return CheckedToken(claims, now + UNKNOWN_LIFETIME_SECONDS, None)
+        return CheckedToken(claims, expires_at, expires_at + self._leeway_seconds)
 
     def _ask_once(self, token: str, token_hash: bytes) -> Mapping[str, object]:
         flight = self._flights.join(token_hash, lambda: self._ask(token))

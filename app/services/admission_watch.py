@@ -7,17 +7,17 @@ nothing.
 Of a session: whether its record is still the one that was seen, and whether its time is over. That costs a stat of a
 file, or with Redis a look into memory, and no round trip, as long as nothing changed. So a session that ends anywhere
 takes its streams along everywhere within two seconds, or within five where word of changes is not heard for a moment.
-Of a token: whether it would still be taken.
+Of a token: whether its time is over; nobody is asked for that.
 
-Who cannot be asked ends nothing.
+A store that does not answer ends nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, Literal, TypeVar
 
 from app.core.errors import StoreUnavailableError
 from app.observability import logs
@@ -30,6 +30,7 @@ PAUSE_SECONDS = 0.001
 _log = logs.get_logger(__name__)
 
 
+Key = TypeVar("Key", bound=Hashable)
 Seen = TypeVar("Seen")
 
 
@@ -43,21 +44,21 @@ class _Listed(Generic[Seen]):
         self.ends: dict[object, Callable[[], None]] = {}
 
 
-class AdmissionWatch(Generic[Seen]):
+class AdmissionWatch(Generic[Key, Seen]):
     """One a worker and kind of admission. Safe between threads, and between greenlets where threading is patched."""
 
     def __init__(
-        self, see: Callable[[str, Seen | None], Seen | None], *, sleep: Callable[[float], object] = time.sleep
+        self, see: Callable[[Key, Seen | None], Seen | None], *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         """`see` is given an admission's key and what it returned for it before; None from it: that is over. It may
-        raise `StoreUnavailableError`."""
+        raise `StoreUnavailableError`, and does not wait for long: the others wait for it."""
         self._see = see
         self._sleep = sleep
-        self._listed: dict[str, _Listed[Seen]] = {}
+        self._listed: dict[Key, _Listed[Seen]] = {}
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def begin(self, key: str, end: Callable[[], None]) -> Callable[[], None]:
+    def begin(self, key: Key, end: Callable[[], None]) -> Callable[[], None]:
         """Lists something that is open; returns what takes it off the list, to be called when it is over.
 
         `end` is called once if the admission ends before. It comes from another thread, may not wait, and may come
@@ -89,15 +90,20 @@ class AdmissionWatch(Generic[Seen]):
                 listed.seen = self._see(key, listed.seen)
             except StoreUnavailableError:
                 return  # asking for all the others would take as long each
+            except Exception as error:  # noqa: BLE001  the others have to be looked at all the same
+                _log.exception("admission_watch.look_failed", error_type=type(error).__name__)
+                continue
             if listed.seen is None:
                 self._end(key)
             if number % AT_ONCE == 0:
                 self._sleep(PAUSE_SECONDS)
 
-    def _end(self, key: str) -> None:
+    def _end(self, key: Key) -> None:
         with self._changing:
             listed = self._listed.pop(key, None)
-        for end in tuple(listed.ends.values()) if listed else ():
+        for number, end in enumerate(tuple(listed.ends.values()) if listed else (), 1):
+            if number % AT_ONCE == 0:
+                self._sleep(PAUSE_SECONDS)
             try:
                 end()
             except Exception as error:  # noqa: BLE001  the others have to end all the same
@@ -110,3 +116,8 @@ class AdmissionWatch(Generic[Seen]):
                 self.sweep()
             except Exception as error:  # noqa: BLE001  a watch that ended would leave all streams open
                 _log.exception("admission_watch.sweep_failed", error_type=type(error).__name__)
+
+
+def build_time_look(clock: Callable[[], float]) -> Callable[[float, Literal[True] | None], Literal[True] | None]:
+    """Returns a look for what is open until a time: its keys are epoch seconds."""
+    return lambda ends_at, _before: True if clock() < ends_at else None

@@ -14,7 +14,7 @@ from app.core.access_token import build_token_refusal, has_audience, parse_beare
 from app.core.errors import BffError, IdpUnavailableError, TokenInvalidError
 from app.core.identity import Identity
 from app.services.access_token_cache import AccessTokenCache, hash_token
-from app.services.access_token_sources import AccessTokenSource, IntrospectedAccessTokens
+from app.services.access_token_sources import AccessTokenSource, CheckedToken, IntrospectedAccessTokens
 from app.services.oidc_claims import read_names
 from app.services.oidc_keys import find_unverified_claims
 from app.settings.schema import IdpEntry
@@ -28,6 +28,8 @@ class BearerCaller:
 
     identity: Identity
     token: str = field(repr=False)
+    ends_at: float | None = None
+    """Epoch seconds from when on the token is refused in any case; None where that is not known."""
 
 
 class BearerAuthenticator:
@@ -44,45 +46,30 @@ class BearerAuthenticator:
         self._sources = sources
         self._kept_claims = kept_claims
         self._opaque_sources = _list_opaque_sources(sources)
-        self._known: AccessTokenCache[Identity] = AccessTokenCache(max_entries=MAX_REMEMBERED, clock=clock)
+        self._known: AccessTokenCache[tuple[Identity, float | None]] = AccessTokenCache(
+            max_entries=MAX_REMEMBERED, clock=clock
+        )
 
     def authenticate(self, authorization: str | None) -> BearerCaller:
         """Returns the caller; raises `TokenInvalidError` or `IdpUnavailableError`."""
         token = parse_bearer_token(authorization)
-        return BearerCaller(self._identify(token), token)
-
-    def _identify(self, token: str) -> Identity:
         token_hash = hash_token(token)
-        identity = self._known.find(token_hash)
-        if identity is None:
-            identity, good_until = self._check(token)
-            self._known.keep(token_hash, identity, good_until)
-        return identity
+        known = self._known.find(token_hash)
+        if known is None:
+            source, checked = self._check(token)
+            known = build_caller_identity(source.entry, checked.claims, self._kept_claims), checked.ends_at
+            self._known.keep(token_hash, known, checked.good_until)
+        identity, ends_at = known
+        return BearerCaller(identity, token, ends_at)
 
-    def see(self, token: str, before: bool | None) -> bool | None:
-        """Looks again at a token that let something in which is still open; None when it is good no more.
-
-        Who found it good last is believed while nobody can be asked: an issuer that is away ends nothing.
-        """
-        del before
-        try:
-            self._identify(token)
-        except TokenInvalidError:
-            return None
-        except IdpUnavailableError:
-            return True
-        return True
-
-    def _check(self, token: str) -> tuple[Identity, float]:
+    def _check(self, token: str) -> tuple[AccessTokenSource, CheckedToken]:
         """Asks the sources that the token may belong to, in the order of the file."""
         refusals: list[BffError] = []
         for source in self._choose_sources(token):
             try:
-                checked = source.check(token)
+                return source, source.check(token)
             except (TokenInvalidError, IdpUnavailableError) as error:
                 refusals.append(error)
-            else:
-                return build_caller_identity(source.entry, checked.claims, self._kept_claims), checked.good_until
         unavailable = [refusal for refusal in refusals if isinstance(refusal, IdpUnavailableError)]
         raise (unavailable or refusals or [build_token_refusal("no entry has the token's issuer and audience")])[0]
 

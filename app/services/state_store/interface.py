@@ -72,7 +72,7 @@ class StateStore(Protocol):
     def confirm(self, marks: Mapping[str, Hashable]) -> dict[str, Hashable]:
         """Looks which of these records are still the ones that `find` gave with these marks, all at the cost of one or
         two reads. Returns a mark of this moment for each that is. What cannot be asked, as with one node of a cluster
-        away, is not among them; it raises only where nothing could be."""
+        away, is not among them; it raises only where none of them could be."""
 
     def hears_changes(self) -> bool:
         """Tells whether `is_current` can be believed at this moment, give or take the second that word may take."""

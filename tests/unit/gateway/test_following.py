@@ -1,9 +1,10 @@
-"""An answer that is still to come is given up when nobody could end it with its session."""
+"""An answer that is still to come ends with what let its call in, or is given up when nobody could end it."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from app.gateway.fast_head import HeadLimits
 from app.gateway.known_heads import KnownHeads
 from app.gateway.messages import ProxyRequest
+from app.gateway.pipeline import Pipeline
 from app.observability.access import AccessRecord
 from app.services.upstream_response import UpstreamResponse
 from app.services.upstream_response_head import parse_response_head
@@ -45,6 +47,24 @@ class BrokenWatch:
         raise RuntimeError("can't start new thread")
 
 
+class NotingWatch:
+    def __init__(self) -> None:
+        self.begun: list[tuple[object, Callable[[], None]]] = []
+
+    def begin(self, key: object, end: Callable[[], None]) -> Callable[[], None]:
+        self.begun.append((key, end))
+        return end
+
+
+def read_request(pipeline: Pipeline, received: bytes) -> ProxyRequest:
+    heads = KnownHeads(HeadLimits(4094, 100, 8190), pipeline.read_head, pipeline.claim, time.monotonic)
+    head = heads.parse(received, "127.0.0.1")
+    assert head is not None
+    return ProxyRequest(
+        head.method, head.raw_target, head.facts.lines, None, "127.0.0.1", "http", head.claim, head.facts
+    )
+
+
 def test_an_answer_whose_session_cannot_be_watched_is_an_error_and_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,15 +77,38 @@ def test_an_answer_whose_session_cannot_be_watched_is_an_error_and_leaves_nothin
     records: list[AccessRecord] = []
     monkeypatch.setattr("app.observability.access.record", records.append)
 
-    heads = KnownHeads(HeadLimits(4094, 100, 8190), pipeline.read_head, pipeline.claim, time.monotonic)
-    head = heads.parse(received, "127.0.0.1")
-    assert head is not None
-    response = pipeline.handle(
-        ProxyRequest(head.method, head.raw_target, head.facts.lines, None, "127.0.0.1", "http", head.claim, head.facts)
-    )
+    response = pipeline.handle(read_request(pipeline, received))
     assert response.status == 500
     assert json.loads(b"".join(response.body))["code"] == "internal_error"
     assert pool.discarded == [backend.connection]
     response.close()
     assert [(record.status, record.code) for record in records] == [(500, "internal_error")]
     assert pool.discarded == [backend.connection]
+
+
+@pytest.mark.parametrize(
+    ("admission", "watch_name", "code"),
+    [
+        ({"session_key": "key"}, "_session_watch", "session_expired"),
+        ({"admitted_until": 5.0}, "_time_watch", "token_invalid"),
+        ({}, "", ""),
+    ],
+)
+def test_what_lets_a_call_in_is_watched_and_its_end_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, admission: dict[str, Any], watch_name: str, code: str
+) -> None:
+    monkeypatch.setenv("BFF_CONFIG_DIR", str(tmp_path))
+    pipeline, received = build_call(tmp_path)
+    watches = {name: NotingWatch() for name in ("_session_watch", "_time_watch")}
+    for name, watch in watches.items():
+        monkeypatch.setattr(pipeline, name, watch)
+    call = pipeline._begin(read_request(pipeline, received))
+    for name, value in admission.items():
+        setattr(call, name, value)
+    codes: list[str] = []
+    pipeline._watch_admission(call, codes.append)
+    begun = {name: [key for key, _ in watch.begun] for name, watch in watches.items() if watch.begun}
+    assert begun == ({watch_name: list(admission.values())} if code else {})
+    for _, end in [entry for watch in watches.values() for entry in watch.begun]:
+        end()
+    assert codes == ([code] if code else [])

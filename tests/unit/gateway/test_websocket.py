@@ -150,6 +150,15 @@ def test_an_end_that_comes_late_changes_nothing(world: World) -> None:
     assert receive_all(world.backend) == b""
 
 
+def test_who_ends_it_first_says_why(world: World) -> None:
+    world.tunnel.end(GOING_AWAY, "going_away")
+    world.tunnel.end_with_admission("session_expired")
+    assert receive_all(world.client) == b"\x88\x0c\x03\xe9going_away"
+    world.client.close()
+    world.wait_for_end()
+    assert world.call.error_code == ""
+
+
 def test_all_open_ones_are_told_when_the_worker_stops(world: World) -> None:
     counted: list[int] = []
     tunnels = Tunnels(counted.append)

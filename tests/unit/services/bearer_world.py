@@ -51,6 +51,10 @@ ENTRIES: list[dict[str, Any]] = [
 ]
 
 
+LEEWAY_SECONDS = 30
+"""`oidc.clock_skew_seconds` when the settings say nothing."""
+
+
 class World:
     """Two issuers and the worker that believes them."""
 

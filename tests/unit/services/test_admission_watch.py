@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from app.core.errors import StoreUnavailableError
-from app.services.admission_watch import AT_ONCE, PAUSE_SECONDS, AdmissionWatch
+from app.services.admission_watch import AT_ONCE, PAUSE_SECONDS, AdmissionWatch, build_time_look
 from app.services.session_store import SessionStore
 from app.services.state_store import StateStore, StoredRecord
 from app.services.state_store.directory import DirectoryStateStore
@@ -233,3 +233,48 @@ def test_it_looks_by_itself_once_something_is_open(tmp_path: Path) -> None:
     may_look.release()
     may_look.release()
     assert ended.wait(10)
+
+
+def test_a_look_that_fails_keeps_no_other_from_being_looked_at() -> None:
+    def see(key: str, before: bool | None) -> bool | None:
+        if key == "broken":
+            raise RuntimeError
+        return None
+
+    ended: list[str] = []
+    watch: AdmissionWatch[str, bool] = AdmissionWatch(see, sleep=lambda _: threading.Event().wait())
+    watch.begin("broken", lambda: ended.append("broken"))
+    watch.begin("over", lambda: ended.append("over"))
+    watch.sweep()
+    assert ended == ["over"]
+
+
+def test_what_is_open_until_a_time_ends_then() -> None:
+    clock, ended = Clock(), list[str]()
+    watch: AdmissionWatch[float, Literal[True]] = AdmissionWatch(
+        build_time_look(clock), sleep=lambda _: threading.Event().wait()
+    )
+    for name, seconds in (("brief", 10), ("also brief", 10), ("lasting", 600)):
+        watch.begin(clock.now + seconds, lambda name=name: ended.append(name))  # type: ignore[misc]
+    clock.now += 9.9
+    watch.sweep()
+    assert ended == []
+    clock.now += 0.1
+    watch.sweep()
+    assert ended == ["brief", "also brief"]
+
+
+def test_many_that_end_at_once_leave_room_for_others() -> None:
+    clock, pauses, ended = Clock(), list[int](), list[int]()
+
+    def sleep(seconds: float) -> None:
+        if seconds != PAUSE_SECONDS:
+            threading.Event().wait()
+        pauses.append(len(ended))
+
+    watch: AdmissionWatch[float, Literal[True]] = AdmissionWatch(build_time_look(clock), sleep=sleep)
+    for number in range(2 * AT_ONCE + 1):
+        watch.begin(clock.now, lambda number=number: ended.append(number))  # type: ignore[misc]
+    watch.sweep()
+    assert len(ended) == 2 * AT_ONCE + 1
+    assert pauses == [AT_ONCE - 1, 2 * AT_ONCE - 1]

@@ -13,7 +13,7 @@ import pytest
 from app.core.errors import IdpUnavailableError, TokenInvalidError
 from app.services import access_token_sources
 from tests.support.fake_idp import ISSUER as LOGIN_ISSUER
-from tests.unit.services.bearer_world import ENTRIES, LOOKED_UP, PARTNERS, SECRET, Answer, World, world
+from tests.unit.services.bearer_world import ENTRIES, LEEWAY_SECONDS, LOOKED_UP, PARTNERS, SECRET, Answer, World, world
 
 __all__ = ["world"]
 
@@ -50,6 +50,13 @@ def test_an_answer_holds_until_the_token_expires(world: World) -> None:
     with pytest.raises(TokenInvalidError):
         world.authenticate("opaque-token")
     assert len(world.questions) == 2
+
+
+def test_a_caller_tells_when_its_token_is_over_if_its_issuer_does(world: World) -> None:
+    world.say_active()
+    assert world.authenticate("telling-token").ends_at == world.now + 300 + LEEWAY_SECONDS
+    world.say_active(exp=None)
+    assert world.authenticate("silent-token").ends_at is None
 
 
 def test_an_answer_without_exp_holds_for_a_minute(world: World) -> None:

@@ -12,7 +12,17 @@ from joserfc.jwk import ECKey, OctKey
 
 from app.core.errors import IdpUnavailableError, TokenInvalidError
 from app.services import access_token_sources
-from tests.unit.services.bearer_world import AUDIENCE, ENTRIES, KEY, LOOKED_UP, OTHER_KEY, PARTNERS, World, world
+from tests.unit.services.bearer_world import (
+    AUDIENCE,
+    ENTRIES,
+    KEY,
+    LEEWAY_SECONDS,
+    LOOKED_UP,
+    OTHER_KEY,
+    PARTNERS,
+    World,
+    world,
+)
 
 __all__ = ["world"]
 
@@ -128,6 +138,18 @@ def test_a_remembered_token_ends_with_its_exp(world: World) -> None:
     token = world.sign(exp=world.now + 10)
     world.authenticate(token)
     world.now += 41
+    with pytest.raises(TokenInvalidError):
+        world.authenticate(token)
+
+
+def test_a_caller_tells_when_its_token_is_over(world: World) -> None:
+    token, ends_at = world.sign(exp=world.now + 300), world.now + 300 + LEEWAY_SECONDS
+    for _ in range(2):  # also the second time, when the token is known
+        assert world.authenticate(token).ends_at == ends_at
+        world.now += 10
+    world.now = ends_at - 1
+    assert world.authenticate(token).ends_at == ends_at
+    world.now = ends_at
     with pytest.raises(TokenInvalidError):
         world.authenticate(token)
 

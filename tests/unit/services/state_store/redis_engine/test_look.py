@@ -33,6 +33,7 @@ def test_an_error_stands_in_its_place_and_the_replies_behind_it_are_read(redis_s
     wire.call("SET", "own-look", b"value")
     looks = [("GET", "own-look"), ("LLEN", "own-look"), ("NO-SUCH-COMMAND",), ("GETRANGE", "own-look", 0, 1)]
     assert wire.call_together(looks) == [b"value", None, None, b"va"]
+    assert wire.is_usable()
     assert wire.call("PING") == b"PONG"
     wire.close()
 
