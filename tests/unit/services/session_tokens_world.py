@@ -15,17 +15,16 @@ import pytest
 from msgspec.structs import replace
 
 from app.core.routes import Service, ServiceToken, TokenMode
-from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
 from app.services.oidc_claims import ClaimSelection
-from app.services.oidc_client import OidcClient
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import NewSession, SessionStore
 from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_store import TokenSet, TokenStore
-from app.settings.schema.settings_file import OidcSettings, SessionSettings
+from app.settings.schema.settings_file import SessionSettings
 from tests.support.fake_idp import ISSUER, FakeIdp
+from tests.unit.services.oidc_worker import build_oidc_client
 
 AHEAD_SECONDS = 60
 LIFETIME_SECONDS = 300
@@ -70,15 +69,7 @@ class World:
         return self.now
 
     def start_worker(self, *, binds_user_tokens: bool = False) -> SessionTokens:
-        settings = OidcSettings.model_validate(
-            {
-                "issuer": ISSUER,
-                "client_id": "bff",
-                "client_auth": "client_secret_post",
-                "client_secret": "a-secret-of-some-length",
-            }
-        )
-        oidc_client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        oidc_client = build_oidc_client(self.clock)
         session_store = SessionStore(self.state, self.key_ring, settings=SessionSettings(), clock=self.clock)
         return SessionTokens(
             oidc_client=oidc_client,

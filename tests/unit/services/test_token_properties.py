@@ -29,10 +29,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from app.core.errors import BffError
 from app.core.routes import Service, ServiceToken, TokenMode
-from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
 from app.services.oidc_claims import ClaimSelection
-from app.services.oidc_client import OidcClient
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import NewSession, SessionStore
 from app.services.session_tokens import SessionTokens
@@ -40,9 +38,10 @@ from app.services.state_store import StateStore
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_refresh import BACK_OFF_SECONDS
 from app.services.token_store import TokenSet, TokenStore
-from app.settings.schema.settings_file import OidcSettings, SessionSettings
+from app.settings.schema.settings_file import SessionSettings
 from tests.support.fake_idp import ISSUER, Answer, FakeIdp
 from tests.support.redis_servers import RedisServer, build_place
+from tests.unit.services.oidc_worker import build_oidc_client
 from tests.unit.services.state_store.engines import open_redis
 
 LIFETIME_SECONDS, AHEAD_SECONDS = 300, 60
@@ -169,15 +168,7 @@ class TokenMachine(RuleBasedStateMachine):
         return DirectoryStateStore(Path(folder) / "state", self.clock)
 
     def start_worker(self) -> SessionTokens:
-        oidc = OidcSettings.model_validate(
-            {
-                "issuer": ISSUER,
-                "client_id": "bff",
-                "client_auth": "client_secret_post",
-                "client_secret": "a-secret-of-some-length",
-            }
-        )
-        oidc_client = OidcClient(oidc, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        oidc_client = build_oidc_client(self.clock)
         session_store = SessionStore(self.state, self.key_ring, settings=self.session_settings, clock=self.clock)
         return SessionTokens(
             oidc_client=oidc_client,

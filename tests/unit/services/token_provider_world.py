@@ -11,10 +11,8 @@ import pytest
 
 from app.core.errors import ServiceTokenUnavailableError
 from app.core.routes import Service, ServiceToken, TokenMode
-from app.services.control_http import ControlHttp
 from app.services.key_ring import KeyRing
 from app.services.oidc_claims import ClaimSelection
-from app.services.oidc_client import OidcClient
 from app.services.own_dpop_key import OwnDpopKey
 from app.services.refreshed_claims import RefreshedClaims
 from app.services.session_store import SessionStore
@@ -22,8 +20,9 @@ from app.services.session_tokens import SessionTokens
 from app.services.state_store.directory import DirectoryStateStore
 from app.services.token_provider import TokenProvider
 from app.services.token_store import TokenStore
-from app.settings.schema.settings_file import OidcSettings, SessionSettings
-from tests.support.fake_idp import ISSUER, FakeIdp
+from app.settings.schema.settings_file import SessionSettings
+from tests.support.fake_idp import FakeIdp
+from tests.unit.services.oidc_worker import build_oidc_client
 
 SESSION_KEY = "a" * 64
 
@@ -61,15 +60,7 @@ class World:
         return self.now
 
     def start_worker(self, refresh_ahead_seconds: float = 60) -> TokenProvider:
-        settings = OidcSettings.model_validate(
-            {
-                "issuer": ISSUER,
-                "client_id": "bff",
-                "client_auth": "client_secret_post",
-                "client_secret": "a-secret-of-some-length",
-            }
-        )
-        client = OidcClient(settings, http=ControlHttp(timeout_seconds=10), clock=self.clock, allow_http=False)
+        client = build_oidc_client(self.clock)
         session_store = SessionStore(self.state_store, self.key_ring, settings=SessionSettings(), clock=self.clock)
         session_tokens = SessionTokens(
             oidc_client=client,

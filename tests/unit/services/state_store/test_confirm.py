@@ -18,7 +18,7 @@ def read_marks(state: StateStore, *keys: str) -> dict[str, Hashable]:
     return {key: record.mark for key, record in found.items() if record is not None}
 
 
-def test_records_that_nobody_touched_are_confirmed_and_their_new_marks_are_current(state: StateStore) -> None:
+def test_records_that_nobody_touched_are_confirmed(state: StateStore) -> None:
     for key in KEYS:
         state.put(key, b"value", 60)
     confirmed = state.confirm(read_marks(state, *KEYS))
