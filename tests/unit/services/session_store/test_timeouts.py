@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.services.session_store import SessionStore, build_session_key
-from app.services.session_store.keys import build_session_record_name
+from app.services.session_store import SessionStore
 from app.services.state_store import StateStore
 from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, build_login, build_settings
+from tests.unit.services.session_store.workers import keep_for_longer
 from tests.unit.services.state_store.engines import NOON, Engine, SteppedClock
 
 HOUR = 3600
@@ -37,10 +37,7 @@ def test_the_record_decides_even_where_the_store_keeps_it_longer(
     sessions: SessionStore, state: StateStore, clock: SteppedClock
 ) -> None:
     session_id, _ = sessions.create(build_login())
-    name = build_session_record_name(build_session_key(session_id))
-    stored = state.find(name)
-    assert stored is not None
-    state.put(name, stored.value, 10 * ABSOLUTE)
+    keep_for_longer(state, session_id)
     clock.step(IDLE)
     assert sessions.find(session_id) is None
 

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from app.services.session_store import SessionStore, build_session_key
 from app.services.session_store.keys import build_session_record_name
 from app.services.state_store import StateStore
-from tests.unit.services.session_store.support import ABSOLUTE, IDLE, KEY_RING, TOUCH, build_login, build_settings
-from tests.unit.services.session_store.workers import Watched, refuse
+from tests.unit.services.session_store.support import IDLE, KEY_RING, TOUCH, build_login, build_settings
+from tests.unit.services.session_store.workers import Watched, keep_for_longer, refuse
 from tests.unit.services.state_store.engines import SteppedClock
 
 
@@ -119,10 +119,7 @@ def test_a_touch_does_not_revive_a_session_whose_time_is_over(
     sessions: SessionStore, state: StateStore, clock: SteppedClock
 ) -> None:
     session_id, record = sessions.create(build_login())
-    name = build_session_record_name(build_session_key(session_id))
-    stored = state.find(name)
-    assert stored is not None
-    state.put(name, stored.value, 10 * ABSOLUTE)
+    keep_for_longer(state, session_id)
     clock.step(IDLE)
     assert sessions.touch(session_id, record) == record
     assert sessions.find(session_id) is None

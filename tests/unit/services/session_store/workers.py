@@ -9,9 +9,10 @@ import pytest
 
 from app.core.errors import StoreUnavailableError
 from app.services.session_store import SessionStore
+from app.services.session_store.keys import build_session_key, build_session_record_name
 from app.services.state_store import StateStore
 from tests.support.processes import wait_until
-from tests.unit.services.session_store.support import KEY_RING, build_settings
+from tests.unit.services.session_store.support import ABSOLUTE, KEY_RING, build_settings
 from tests.unit.services.state_store.engines import Engine, SteppedClock
 
 
@@ -74,3 +75,11 @@ def watched_sessions(watched: Watched, clock: SteppedClock) -> SessionStore:
 
 def refuse(_: str) -> None:
     raise StoreUnavailableError(internal_reason="the disk is full")
+
+
+def keep_for_longer(state: StateStore, session_id: str) -> None:
+    """Has the store keep a session's record beyond the end of the session."""
+    name = build_session_record_name(build_session_key(session_id))
+    stored = state.find(name)
+    assert stored is not None
+    state.put(name, stored.value, 10 * ABSOLUTE)
