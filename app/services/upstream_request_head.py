@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.core.errors import BadRequestError
+from app.core.line_ends import could_end_line
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ORIGIN_FORM = re.compile(r"/[!-~\x80-\xff]*")
@@ -49,12 +50,11 @@ def encode_lines(headers: Iterable[tuple[str, str]]) -> bytes:
         if is_passed_on is None:
             is_passed_on = _judge_name(name)
         if is_passed_on:
-            lines.append(f"{name}: {value}\r\n")
-    text = "".join(lines)
-    if text.count("\r") != len(lines) or text.count("\n") != len(lines) or "\0" in text:
+            lines.append(f"{name}: {value}")
+    if could_end_line("".join(lines)):
         raise BadRequestError(internal_reason="a header value for the backend holds CR, LF or NUL")
     try:
-        return text.encode("latin-1")
+        return "".join([f"{line}\r\n" for line in lines]).encode("latin-1")
     except UnicodeEncodeError:
         raise BadRequestError(internal_reason="a header value for the backend is not latin-1") from None
 
