@@ -74,6 +74,7 @@ _NEVER_FROM_BACKEND = _HOP_BY_HOP | frozenset(
         "server",
     }
 )
+_NOTHING: frozenset[str] = frozenset()
 _UNREPEATED = (
     *("authorization", "cookie", "host", "origin", "x-csrf-token"),
     *("x-forwarded-method", "x-forwarded-uri"),
@@ -156,6 +157,7 @@ _Verdict = Literal[
     "keep",
     "drop",
     "noted",
+    "challenge",
     "malformed",
     "connection",
     "cookie",
@@ -173,7 +175,7 @@ _SPECIAL_ANSWER_NAMES: Mapping[str, _Verdict] = {
     "connection": "connection",
     "cache-control": "noted",
     "content-security-policy": "noted",
-    "www-authenticate": "noted",
+    "www-authenticate": "challenge",
     "set-cookie": "set-cookie",
     "location": "location",
     "content-location": "location",
@@ -236,8 +238,7 @@ def build_client_lines(
     if keeps_trace and "traceparent" not in extra_strip:
         # tracestate belongs to the traceparent that it came with (W3C Trace Context §3.3).
         kept += tracestate
-    if connection_lines:
-        kept = _drop_nominated(kept, connection_lines)
+    kept = _drop_named(kept, _find_nominated(connection_lines))
     cookie = build_cookie_line(cookie_lines, request_cookies, session_cookie) if request_cookies else None
     if cookie is not None:
         kept.append(("Cookie", cookie))
@@ -295,13 +296,18 @@ def _write_identity(user_id: str, original_user: str, session_reference: str) ->
     return tuple(lines)
 
 
-def _drop_nominated(lines: list[tuple[str, str]], connection_lines: list[str]) -> list[tuple[str, str]]:
-    """Drops what `Connection` declares as meant for one hop only (RFC 9110 §7.6.1)."""
+def _find_nominated(connection_lines: list[str]) -> frozenset[str]:
+    """Returns the names that `Connection` declares as meant for one hop only (RFC 9110 §7.6.1)."""
+    if not connection_lines:
+        return _NOTHING
     value = ",".join(connection_lines)
     # Only what is short is remembered: what a client makes up must not stay in memory.
     parse = _parse_connection if len(value) <= _LONGEST_REMEMBERED else _parse_connection.__wrapped__
-    nominated = parse(value)
-    return [line for line in lines if line[0].lower() not in nominated] if nominated else lines
+    return parse(value)
+
+
+def _drop_named(lines: list[tuple[str, str]], names: frozenset[str]) -> list[tuple[str, str]]:
+    return [line for line in lines if line[0].lower() not in names] if names else lines
 
 
 @lru_cache(maxsize=64)
@@ -310,16 +316,16 @@ def _parse_connection(value: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=512)
-def _judge_answer_name(name: str) -> tuple[_Verdict, str]:
-    """Returns what to do with a backend's line, and its name normalised."""
+def _judge_answer_name(name: str) -> _Verdict:
+    """Returns what to do with a backend's line."""
     normalised = normalise_header_name(name)
     if not _TOKEN.fullmatch(name):
-        return "malformed", normalised
+        return "malformed"
     special = _SPECIAL_ANSWER_NAMES.get(normalised)
     if special is not None:
-        return special, normalised
+        return special
     is_dropped = normalised in _NEVER_FROM_BACKEND or normalised.startswith(("access-control-", "proxy-"))
-    return "drop" if is_dropped else "keep", normalised
+    return "drop" if is_dropped else "keep"
 
 
 def build_answer_headers(
@@ -345,13 +351,17 @@ def build_answer_headers(
     is_chunked = False
     for line in lines:
         name, value = line
-        verdict, normalised = _judge_answer_name(name)
+        verdict = _judge_answer_name(name)
         if verdict == "keep":
             kept.append(line)
+        elif verdict == "drop":
+            continue
         elif verdict == "noted":
-            if normalised != "www-authenticate" or route.auth != "session":
+            kept.append(line)
+            noted.add(name.lower())
+        elif verdict == "challenge":
+            if route.auth != "session":
                 kept.append(line)
-                noted.add(name.lower())
         elif verdict == "malformed":
             raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
         elif verdict == "connection":
@@ -362,12 +372,12 @@ def build_answer_headers(
             kept.append((name, map_location(value)))
         elif verdict == "set-cookie" and _may_set_cookie(value, route, session_cookie):
             kept.append(line)
-    if connection_lines:
-        kept = _drop_nominated(kept, connection_lines)
-        noted &= {name.lower() for name, _ in kept}
+    dropped = _find_nominated(connection_lines)
     if is_chunked:
         # RFC 9112 §6.3: the chunks say how long the body is; a Content-Length beside them is not to be believed.
-        kept = [line for line in kept if line[0].lower() != "content-length"]
+        dropped |= {"content-length"}
+    kept = _drop_named(kept, dropped)
+    noted -= dropped
     kept += [("X-Content-Type-Options", "nosniff"), ("X-Correlation-ID", correlation_id)]
     if "cache-control" not in noted:
         kept.append(("Cache-Control", "no-store"))

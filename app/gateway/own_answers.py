@@ -47,6 +47,8 @@ class OwnAnswers:
 
     def build_cors_lines(self, call: Call) -> HeaderLines:
         """Returns the header lines by which a page of another origin may read the answer; none for most calls."""
+        if not self._policy.allowed_origins:
+            return []
         return build_cors_headers(
             call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
         )
