@@ -44,18 +44,19 @@ class CallRecorder:
 
     def end(self, call: Call, status: int) -> None:
         seconds = self._monotonic() - call.started_at
-        route_id = call.route.id if call.route else ""
-        service = call.route.service.name if call.route else ""
+        method, route, identity = call.request.method, call.route, call.identity
+        upstream_seconds = call.upstream_seconds
+        route_id, service = (route.id, route.service.name) if route is not None else ("", "")
         self._metrics.end_call()
-        self._metrics.observe_call(route_id, call.request.method, status, seconds)
-        if call.upstream_seconds is not None:
-            self._metrics.observe_upstream(service, call.upstream_seconds)
+        self._metrics.observe_call(route_id, method, status, seconds)
+        if upstream_seconds is not None:
+            self._metrics.observe_upstream(service, upstream_seconds)
         access.record(
             access.AccessRecord(
                 time=call.received_at,
                 request_id=call.request_id,
                 trace_id=_get_trace_id(call),
-                method=call.request.method,
+                method=method,
                 path=call.path,
                 route_id=route_id,
                 service=service,
@@ -63,11 +64,11 @@ class CallRecorder:
                 code=call.error_code,
                 decision=call.decision,
                 duration_ms=seconds * 1000,
-                upstream_ms=None if call.upstream_seconds is None else call.upstream_seconds * 1000,
+                upstream_ms=None if upstream_seconds is None else upstream_seconds * 1000,
                 bytes_in=call.bytes_in,
                 bytes_out=call.bytes_out,
-                user_id=call.identity.user_id if call.identity else None,
-                session=(call.identity.session_reference or None) if call.identity else None,
+                user_id=identity.user_id if identity is not None else None,
+                session=(identity.session_reference or None) if identity is not None else None,
                 client_address=call.client_address,
                 aborted=call.is_cut_off,
             )

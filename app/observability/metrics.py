@@ -82,22 +82,29 @@ class Metrics:
         self._in_progress = self._cells.find_place(CALLS_IN_PROGRESS)
         self._places: dict[tuple[str, str, int], tuple[int, int]] = {}
         """Of a call's counter and duration, by route, method and status: routes are few, and so are the others."""
+        self._upstream_places: dict[str, int] = {}
 
     def observe_call(self, route_id: str, method: str, status: int, seconds: float) -> None:
         """Counts an answered call; `route_id` names a route or an endpoint of ours, or is empty: nothing matched."""
-        key = (route_id or "-", method if method in _METHODS else "OTHER", status)
-        places = self._places.get(key)
-        if places is None:
-            route, known_method, _ = key
-            places = self._places[key] = (
-                self._cells.find_place(CALLS, (route, known_method, str(int(status)))),
-                self._cells.find_place(CALL_DURATION, (route,)),
-            )
+        places = self._places.get((route_id, method, status)) or self._find_places(route_id, method, status)
         self._cells.add_at(places[0])
         self._cells.observe_at(places[1], _SECONDS_BUCKETS, seconds)
 
+    def _find_places(self, route_id: str, method: str, status: int) -> tuple[int, int]:
+        route, is_known = route_id or "-", method in _METHODS
+        places = (
+            self._cells.find_place(CALLS, (route, method if is_known else "OTHER", str(int(status)))),
+            self._cells.find_place(CALL_DURATION, (route,)),
+        )
+        if is_known:  # a method that somebody made up must not stay in memory
+            self._places[route_id, method, status] = places
+        return places
+
     def observe_upstream(self, service: str, seconds: float) -> None:
-        self._cells.observe(UPSTREAM_DURATION, (service,), seconds)
+        place = self._upstream_places.get(service)
+        if place is None:
+            place = self._upstream_places[service] = self._cells.find_place(UPSTREAM_DURATION, (service,))
+        self._cells.observe_at(place, _SECONDS_BUCKETS, seconds)
 
     def count_refusal(self, code: str) -> None:
         """Counts an error of ours by its `code` (app/core/errors.py)."""
