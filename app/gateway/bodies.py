@@ -51,6 +51,8 @@ class ReadBody:
 class AnswerBody:
     """A backend's answer, passed on as it comes."""
 
+    __slots__ = ("_call", "_upstream")
+
     def __init__(self, upstream: UpstreamResponse, call: Call) -> None:
         self._upstream = upstream
         self._call = call
