@@ -350,27 +350,26 @@ def build_answer_headers(
     noted: set[str] = set()
     is_chunked = False
     for line in lines:
-        name, value = line
-        verdict = _judge_answer_name(name)
+        verdict = _judge_answer_name(line[0])
         if verdict == "keep":
             kept.append(line)
         elif verdict == "drop":
             continue
         elif verdict == "noted":
             kept.append(line)
-            noted.add(name.lower())
+            noted.add(line[0].lower())
         elif verdict == "challenge":
             if route.auth != "session":
                 kept.append(line)
         elif verdict == "malformed":
             raise UpstreamBadResponseError(internal_reason="a header line of the answer is malformed")
         elif verdict == "connection":
-            connection_lines.append(value)
+            connection_lines.append(line[1])
         elif verdict == "chunked":
             is_chunked = True
         elif verdict == "location":
-            kept.append((name, map_location(value)))
-        elif verdict == "set-cookie" and _may_set_cookie(value, route, session_cookie):
+            kept.append((line[0], map_location(line[1])))
+        elif verdict == "set-cookie" and _may_set_cookie(line[1], route, session_cookie):
             kept.append(line)
     dropped = _find_nominated(connection_lines)
     if is_chunked:

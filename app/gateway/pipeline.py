@@ -329,7 +329,7 @@ class Pipeline:
             has_piece_at_hand=upstream.has_piece_at_hand,
             is_whole_at_hand=upstream.is_whole_at_hand,
         )
-        if not upstream.is_whole_at_hand:
+        if not response.is_whole_at_hand:
             try:
                 self._follow(call, match.route, upstream, response)
             except BaseException:
