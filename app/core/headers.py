@@ -265,7 +265,7 @@ def encode_call_lines(
     if bearer is not None:
         text += f"Authorization: Bearer {bearer}\r\n"
     if identity is not None:
-        text += _join_lines(build_identity_lines(identity))
+        text += _join_identity_lines(identity.user_id, identity.original_user, identity.session_reference)
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -273,7 +273,8 @@ def encode_call_lines(
 
 
 @lru_cache(maxsize=1024)
-def _join_lines(lines: tuple[tuple[str, str], ...]) -> str:
+def _join_identity_lines(user_id: str, original_user: str, session_reference: str) -> str:
+    lines = _build_identity_lines(user_id, original_user, session_reference)
     _check_own(lines)
     return "".join([f"{name}: {value}\r\n" for name, value in lines])
 
@@ -283,17 +284,16 @@ def _check_own(lines: Sequence[tuple[str, str]]) -> None:
         raise InternalError(internal_reason="a header value of our own holds a line break")
 
 
-def build_identity_lines(identity: Identity) -> tuple[tuple[str, str], ...]:
+def build_identity_lines(identity: Identity) -> list[tuple[str, str]]:
     """Returns the header lines that tell who calls."""
-    return _write_identity(identity.user_id, identity.original_user, identity.session_reference)
+    return _build_identity_lines(identity.user_id, identity.original_user, identity.session_reference)
 
 
-@lru_cache(maxsize=1024)
-def _write_identity(user_id: str, original_user: str, session_reference: str) -> tuple[tuple[str, str], ...]:
+def _build_identity_lines(user_id: str, original_user: str, session_reference: str) -> list[tuple[str, str]]:
     lines = [("X-User-ID", encode_identifier(user_id)), ("X-Original-User", encode_identifier(original_user))]
     if session_reference:
         lines.append(("X-Session-ID", encode_identifier(session_reference)))
-    return tuple(lines)
+    return lines
 
 
 def _find_nominated(connection_lines: list[str]) -> frozenset[str]:
