@@ -113,7 +113,7 @@ def _build_head(
                 raise _refuse("its Transfer-Encoding is not chunked alone")
             is_chunked = True
         elif kind == _CONNECTION:
-            is_persistent = is_persistent and b"close" not in _split_tokens(raw_value)
+            is_persistent = is_persistent and not _says_close(raw_value)
         elif found := _KEEP_ALIVE_TIMEOUT.search(raw_value):
             keep_alive_seconds = int(found[1])
     if is_chunked and (content_length is not None or minor_version == 0):
@@ -150,8 +150,9 @@ def _parse_content_length(raw_value: bytes) -> int:
     return int(raw_value)
 
 
-def _split_tokens(raw_value: bytes) -> set[bytes]:
-    return {token.strip(b" \t") for token in raw_value.lower().split(b",")}
+def _says_close(raw_value: bytes) -> bool:
+    lowered = raw_value.lower()
+    return b"close" in lowered and b"close" in {token.strip(b" \t") for token in lowered.split(b",")}
 
 
 def _refuse(what: str) -> UpstreamBadResponseError:
