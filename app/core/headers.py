@@ -248,24 +248,29 @@ def build_client_lines(
 def build_edge_lines(*, forwarded_for: str, proto: str, host: str) -> list[tuple[str, str]]:
     """Returns the header lines that tell a backend where the client called from and to."""
     lines = [("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto), ("X-Forwarded-Host", host)]
-    _check_own(lines)
+    _check_own(*(value for _, value in lines))
     return lines
 
 
-def encode_call_lines(
-    *, correlation_id: str, traceparent: str, prefix: str, bearer: str | None, identity: Identity | None
-) -> bytes:
-    """Returns the header lines of one call as they go on the wire: its ids, what was cut off the client's path ("":
-    nothing is said), the token for the service, and who calls."""
-    if could_end_line(f"{correlation_id}{traceparent}{prefix}{bearer}"):
-        raise InternalError(internal_reason="a header value of our own holds a line break")
+def encode_call_lines(*, correlation_id: str, traceparent: str, bearer: str | None) -> bytes:
+    """Returns the header lines that are new with each call, as they go on the wire: its ids, and the token for the
+    service."""
+    _check_own(correlation_id, traceparent, bearer or "")
     text = f"X-Correlation-ID: {correlation_id}\r\ntraceparent: {traceparent}\r\n"
-    if prefix:
-        text += f"X-Forwarded-Prefix: {prefix}\r\n"
-    if bearer is not None:
-        text += f"Authorization: Bearer {bearer}\r\n"
+    return _encode_own(text if bearer is None else f"{text}Authorization: Bearer {bearer}\r\n")
+
+
+def encode_caller_lines(*, prefix: str, identity: Identity | None) -> bytes:
+    """Returns the header lines that are the same in each call of a user to an address: what was cut off the client's
+    path ("": nothing is said), and who calls."""
+    _check_own(prefix)
+    text = f"X-Forwarded-Prefix: {prefix}\r\n" if prefix else ""
     if identity is not None:
         text += _join_identity_lines(identity.user_id, identity.original_user, identity.session_reference)
+    return _encode_own(text)
+
+
+def _encode_own(text: str) -> bytes:
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -275,12 +280,12 @@ def encode_call_lines(
 @lru_cache(maxsize=1024)
 def _join_identity_lines(user_id: str, original_user: str, session_reference: str) -> str:
     lines = _build_identity_lines(user_id, original_user, session_reference)
-    _check_own(lines)
+    _check_own(*(value for _, value in lines))
     return "".join([f"{name}: {value}\r\n" for name, value in lines])
 
 
-def _check_own(lines: Sequence[tuple[str, str]]) -> None:
-    if could_end_line("".join([value for _, value in lines])):
+def _check_own(*values: str) -> None:
+    if could_end_line("".join(values)):
         raise InternalError(internal_reason="a header value of our own holds a line break")
 
 

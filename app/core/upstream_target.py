@@ -23,6 +23,11 @@ _LOCATION = re.compile(
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+def map_base_paths(table: RouteTable) -> dict[str, str]:
+    """Returns the path of each service's base URL, by the service's name."""
+    return {route.service.name: urlsplit(route.service.base_urls[0]).path for route in table.routes}
+
+
 def build_upstream_target(match: RouteMatch, target: RequestTarget, base_path: str) -> str:
     """Returns path and query for the backend: the raw bytes in the route's template, behind the service's base path.
 

@@ -13,6 +13,7 @@ from app.core.routes import Route
 from app.core.websocket import Handshake
 from app.gateway.head_facts import HeadFacts
 from app.gateway.messages import ProxyRequest
+from app.gateway.precedent import CallerPrecedent
 from app.services.session_store import SessionRecord
 
 
@@ -30,6 +31,8 @@ class Call(msgspec.Struct):
     """Epoch seconds."""
     started_at: float
     """Seconds of the monotonic clock."""
+    has_passed_before: bool = False
+    """One with the same bytes passed the checks that look at nothing but the head."""
     target: RequestTarget | None = None
     route: Route | None = None
     session: SessionRecord | None = None
@@ -37,6 +40,8 @@ class Call(msgspec.Struct):
     handshake: Handshake | None = None
     """Of a call that asks for a WebSocket."""
     identity: Identity | None = None
+    precedent: CallerPrecedent | None = None
+    """What is known from calls with the same bytes, by the same caller."""
     presented_token: str | None = None
     """The caller's own access token, on a bearer route."""
     admitted_until: float | None = None

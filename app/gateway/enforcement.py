@@ -57,8 +57,11 @@ class Enforcer:
         if self._switch.lets_pass():
             call.decision = OFF
             return body
+        if self._recall_precedent(call):
+            return body
         call_key = self._build_call_key(call, match, target)
-        if call_key is not None and self._recall(call, call_key):
+        key = self._keys.find(call_key) if call_key is not None else None
+        if key is not None and self._recall(call, key):
             return body
         mapped = self._mapper.map_call(match, call.request.method, target.path)
         if not mapped.needs_body:
@@ -78,12 +81,18 @@ class Enforcer:
             return None
         return (*identity.decision_scope, match.route.id, call.request.method, target.path, target.query)
 
-    def _recall(self, call: Call, call_key: _CallKey) -> bool:
+    def _recall_precedent(self, call: Call) -> bool:
+        precedent = call.precedent
+        key = precedent.question_key if precedent is not None else None
+        return key is not None and self._recall(call, key)
+
+    def _recall(self, call: Call, key: bytes) -> bool:
         """Whether the call was decided by what is remembered, without building its question anew."""
-        key = self._keys.find(call_key)
-        decided = self._guard.recall(key, call.identity) if key is not None and call.identity is not None else None
+        decided = self._guard.recall(key, call.identity) if call.identity is not None else None
         if decided is None:
             return False
+        if call.precedent is not None:
+            call.precedent.question_key = key
         self._apply(call, decided)
         return True
 

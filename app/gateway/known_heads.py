@@ -1,8 +1,9 @@
 """Remembers the header lines of plain requests by their bytes, with what was found in them.
 
 A browser sends the same lines with call after call: only the request line differs, and of those a few come again and
-again. Where the bytes are the same, so is everything that follows from them, and none of it is worked out again. Only
-heads with a session behind them are remembered, few of each session, and none that is long: nobody fills this memory.
+again. Where the bytes are the same, so is everything that follows from them, and none of it is worked out again; what
+the steps of a call find out about them is noted beside them (`precedent`). Only heads with a session behind them are
+remembered, few of each session, and none that is long: nobody fills this memory.
 Request lines are kept with the header lines that they came with, so that no session learns of another's or pushes them
 out, and go with them, so that who has logged out is forgotten within two minutes.
 """
@@ -18,6 +19,7 @@ from app.core.generations import Generations
 from app.gateway.fast_head import HeadLimits, parse_plain_head, parse_plain_request_line
 from app.gateway.head_facts import HeadFacts
 from app.gateway.messages import Claim
+from app.gateway.precedent import Precedent
 
 MOST_REMEMBERED = 1024
 """Of each generation."""
@@ -39,6 +41,7 @@ class _RequestLine(msgspec.Struct, frozen=True):
     method: str
     raw_target: str
     claim: Claim
+    precedent: Precedent
 
     def __repr__(self) -> str:
         """A query may hold a code or a state."""
@@ -67,6 +70,8 @@ class ReadHead(msgspec.Struct):
     """Bytes; what was received behind them belongs to the next request."""
     key: _Key | None = None
     """Of lines that are not remembered yet, and could be."""
+    precedent: Precedent | None = None
+    """Where the request line, too, is remembered."""
 
     def __repr__(self) -> str:
         """Cookies are among what it holds."""
@@ -102,13 +107,15 @@ class KnownHeads:
             line = received[:line_end]
             request = known.request_lines.get(line)
             if request is not None:
-                return ReadHead(request.method, request.raw_target, request.claim, known.facts, known.wants_close, size)
+                return _build_head(known, request, size)
             parsed = parse_plain_request_line(line, self._limits)
             if parsed is not None:
                 method, raw_target = parsed
                 claim = self._claim(raw_target)
                 if claim is not None:
-                    _remember(known.request_lines, line, _RequestLine(method, raw_target, claim))
+                    request = _RequestLine(method, raw_target, claim, Precedent())
+                    _remember(known.request_lines, line, request)
+                    return _build_head(known, request, size)
                 return ReadHead(method, raw_target, claim, known.facts, known.wants_close, size)
         head = parse_plain_head(received, self._limits)
         if head is None:
@@ -143,6 +150,18 @@ class KnownHeads:
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _build_head(known: _Known, request: _RequestLine, size: int) -> ReadHead:
+    return ReadHead(
+        request.method,
+        request.raw_target,
+        request.claim,
+        known.facts,
+        known.wants_close,
+        size,
+        precedent=request.precedent,
+    )
 
 
 def _remember(lines: dict[bytes, _RequestLine], line: bytes, request: _RequestLine) -> None:

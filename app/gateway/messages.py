@@ -14,6 +14,7 @@ import msgspec
 from app.core.request_target import RequestTarget
 from app.core.routes import RouteMatch
 from app.gateway.head_facts import HeadFacts
+from app.gateway.precedent import Precedent
 
 HeaderLines = list[tuple[str, str]]
 """Header lines in the order received; names as they came, values decoded as latin-1."""
@@ -65,6 +66,8 @@ class ProxyRequest(msgspec.Struct):
     """What `raw_target` was read as, where the door had to know."""
     facts: HeadFacts | None = None
     """What `headers` say, where the door knows it from before."""
+    precedent: Precedent | None = None
+    """For calls with the same head, where the door remembers such."""
     can_tunnel: bool = False
     """Whether the door can hand over the client's socket, and the client speaks a version that can switch."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from app.core.cross_site import check_csrf_token, check_websocket_origin, is_preflight
 from app.core.errors import (
@@ -23,13 +22,14 @@ from app.core.errors import (
     SessionExpiredError,
     TokenInvalidError,
 )
-from app.core.headers import build_answer_headers, check_unrepeated_headers, encode_call_lines
+from app.core.headers import build_answer_headers, check_unrepeated_headers
 from app.core.own_endpoints import OWN_ENDPOINTS, is_own_path
 from app.core.request_target import RequestTarget, check_target_fits_route, parse_request_target
 from app.core.routes import Route, RouteMatch, RouteTable
 from app.core.step_up import check_authentication
-from app.core.upstream_target import build_forwarded_prefix, build_upstream_target, map_location
+from app.core.upstream_target import build_upstream_target, map_base_paths, map_location
 from app.core.websocket import Handshake, check_switch, find_handshake
+from app.gateway.backend_lines import BackendLines
 from app.gateway.bodies import AnswerBody, LimitedBody
 from app.gateway.call import Call
 from app.gateway.call_ids import make_request_id, make_traceparent
@@ -92,9 +92,8 @@ class Pipeline:
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
-        self._base_paths = {
-            route.service.name: urlsplit(route.service.base_urls[0]).path for route in route_table.routes
-        }
+        self._base_paths = map_base_paths(route_table)
+        self._backend_lines = BackendLines(self._heads, self._base_paths)
 
     def claim(self, raw_target: str) -> Claim | None:
         """Returns what the route table says of a target; None where no route takes it, whatever the reason."""
@@ -130,7 +129,7 @@ class Pipeline:
         checked_body = self._check_call(call, match.route, session_id)
         body = self._enforcer.check(call, match, target, checked_body)
         token = self._get_token(call, match.route)
-        headers = self._build_headers(call, match, token)
+        headers = self._backend_lines.build(call, match, token)
         upstream = self._open_upstream(call, match, target, headers, body, token)
         return self._answer(call, match, upstream)
 
@@ -150,6 +149,7 @@ class Pipeline:
             own_origin=facts.own_origin or self._policy.origins.main,
             received_at=self._clock(),
             started_at=self._monotonic(),
+            has_passed_before=request.precedent is not None and request.precedent.has_passed,
         )
         self._recorder.begin(call)
         return call
@@ -157,8 +157,9 @@ class Pipeline:
     # Step 1
 
     def _read_target(self, call: Call) -> RequestTarget:
-        check_unrepeated_headers(call.headers)
-        self._heads.require_origin(call.facts)
+        if not call.has_passed_before:
+            check_unrepeated_headers(call.headers)
+            self._heads.require_origin(call.facts)
         claim = call.request.claim
         call.target = claim.target if claim is not None else parse_request_target(call.request.raw_target)
         return call.target
@@ -167,6 +168,9 @@ class Pipeline:
 
     def _match_route(self, call: Call, target: RequestTarget) -> RouteMatch:
         claim = call.request.claim
+        if claim is not None and call.has_passed_before:
+            call.route = claim.match.route
+            return claim.match
         if claim is None and is_own_path(target.path):  # the table claims none of those
             raise _refuse_own_path(target.path)
         match = claim.match if claim is not None else self._routes.match(target.path)
@@ -209,6 +213,8 @@ class Pipeline:
             raise SessionExpiredError
         call.facts.has_session = True
         call.identity = build_identity(call.session)
+        if call.request.precedent is not None:
+            call.precedent = call.request.precedent.for_scope(call.identity.decision_scope)
         if route.max_age_seconds or route.acr_values:
             self._check_authentication(call.session, route)
         return session_id
@@ -233,14 +239,8 @@ class Pipeline:
     def _check_call(self, call: Call, route: Route, session_id: str | None) -> LimitedBody | None:
         """Cross-site rule, CSRF token, size, limits. Only a call that passes counts as activity of its session."""
         request = call.request
-        # A program without a cookie need not say where it comes from, but a page of another origin is refused (B3).
-        if call.handshake is not None and (session_id is not None or call.metadata.origin is not None):
-            check_websocket_origin(
-                call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
-            )
-        if session_id is not None:
-            self._heads.check_cross_site(call.facts, request.method, call.own_origin, route)
-            check_csrf_token(request.method, session_id, call.headers.get("x-csrf-token"))
+        if not call.has_passed_before:
+            self._check_sender(call, route, session_id)
         body = LimitedBody(request.body, route.max_body_bytes, call) if request.body is not None else None
         if self._limits is not None:
             self._limits.check(route, call.client_address, call.identity)
@@ -248,26 +248,25 @@ class Pipeline:
             self._sessions.touch(session_id, call.session)
         return body
 
+    def _check_sender(self, call: Call, route: Route, session_id: str | None) -> None:
+        """The last of the checks that look at nothing but the head."""
+        # A program without a cookie need not say where it comes from, but a page of another origin is refused (B3).
+        if call.handshake is not None and (session_id is not None or call.metadata.origin is not None):
+            check_websocket_origin(
+                call.metadata.origin, own_origin=call.own_origin.url, allow_origins=self._policy.allowed_origins
+            )
+        if session_id is not None:
+            self._heads.check_cross_site(call.facts, call.request.method, call.own_origin, route)
+            check_csrf_token(call.request.method, session_id, call.headers.get("x-csrf-token"))
+        if call.request.precedent is not None:
+            call.request.precedent.has_passed = True
+
     # Step 6
 
     def _get_token(self, call: Call, route: Route) -> AccessToken | None:
         if route.service.token.mode == "user" and call.presented_token is not None:
             return call.presented_token
         return self._tokens.get(route.service, call.session_key)
-
-    # Step 7
-
-    def _build_headers(self, call: Call, match: RouteMatch, token: AccessToken | None) -> bytes:
-        """Returns the header lines as they go on the wire."""
-        shared = self._heads.encode_shared_lines(call.facts, call.own_origin, match.route.request_cookies)
-        return shared + encode_call_lines(
-            correlation_id=call.request_id,
-            traceparent=call.traceparent,
-            prefix=build_forwarded_prefix(match, self._base_paths[match.route.service.name]),
-            # A token that is bound goes with a proof, which belongs to one attempt.
-            bearer=None if isinstance(token, BoundToken) else token,
-            identity=call.identity,
-        )
 
     # Step 8
 

@@ -87,7 +87,15 @@ class WorkerDoor:
     def carry_plain(self, head: ReadHead, sock: Any, peer_address: str) -> bool:
         """As `carry`, for a call from the fast lane."""
         request = ProxyRequest(
-            head.method, head.raw_target, head.facts.lines, None, peer_address, "http", head.claim, head.facts
+            head.method,
+            head.raw_target,
+            head.facts.lines,
+            None,
+            peer_address,
+            "http",
+            head.claim,
+            head.facts,
+            head.precedent,
         )
         return self._answer(request, None, sock, 1, wants_close=head.wants_close)
 

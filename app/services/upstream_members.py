@@ -49,6 +49,8 @@ class UpstreamMember:
         return self._health.admit()
 
     def note_answer(self, is_trial: bool) -> None:
+        if self._is_alone:
+            return
         was_aside = self._health.is_open
         self._health.succeed(is_trial)
         if was_aside and not self._health.is_open:

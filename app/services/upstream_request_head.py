@@ -63,7 +63,7 @@ def build_request_head(
     method: str,
     target: str,
     host: str,
-    headers: Iterable[tuple[str, str]],
+    headers: Sequence[tuple[str, str]],
     framing: str,
     connection_lines: Sequence[str] = (),
     shared_lines: bytes = b"",
@@ -77,7 +77,8 @@ def build_request_head(
     first = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
     for line in (*connection_lines, framing) if framing else connection_lines:
         first += f"{line}\r\n"
-    return b"".join((first.encode("latin-1"), shared_lines, encode_lines(headers), b"\r\n"))
+    own_lines = encode_lines(headers) if headers else b""
+    return b"".join((first.encode("latin-1"), shared_lines, own_lines, b"\r\n"))
 
 
 def _check_request_line(method: str, target: str) -> None:

@@ -11,6 +11,7 @@ from app.core.headers import (
     build_client_lines,
     build_edge_lines,
     encode_call_lines,
+    encode_caller_lines,
     normalise_header_name,
 )
 from tests.unit.core.builders import ALICE, build_route
@@ -55,9 +56,9 @@ def build_upstream(lines: Lines, **fields: Any) -> Lines:
         extra_strip=given.get("extra_strip", frozenset()),
     )
     edge = {name: given[name] for name in ("forwarded_for", "proto", "host")}
-    call = {name: given[name] for name in ("correlation_id", "traceparent", "prefix", "bearer", "identity")}
-    encoded = encode_call_lines(**call).decode("latin-1")
-    own = [line.partition(": ") for line in encoded.removesuffix("\r\n").split("\r\n")]
+    call = {name: given[name] for name in ("correlation_id", "traceparent", "bearer")}
+    encoded = encode_caller_lines(prefix=given["prefix"], identity=given["identity"]) + encode_call_lines(**call)
+    own = [line.partition(": ") for line in encoded.decode("latin-1").removesuffix("\r\n").split("\r\n")]
     return [*client, *build_edge_lines(**edge), *((name, value) for name, _, value in own)]
 
 

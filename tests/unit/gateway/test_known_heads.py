@@ -25,6 +25,7 @@ from app.gateway.known_heads import (
     ReadHead,
 )
 from app.gateway.messages import Claim
+from app.gateway.precedent import CallerPrecedent, Precedent
 from tests.unit.gateway.test_fast_head import LIMITS, NOT_PLAIN, PLAIN, requests
 
 PEER = "192.0.2.7"
@@ -270,7 +271,7 @@ def test_request_lines_go_two_minutes_after_a_session_has_ended_whatever_is_call
 def test_no_query_is_in_a_repr() -> None:
     route: Any = SimpleNamespace(id="a")
     claim = Claim(RequestTarget("/a", "code=secret"), RouteMatch(route, {"path": "secret"}), "/a?code=secret")
-    known = known_heads._RequestLine("GET", "/a?code=secret", claim)
+    known = known_heads._RequestLine("GET", "/a?code=secret", claim, Precedent(of_caller=CallerPrecedent(("secret",))))
     assert "secret" not in repr([known, claim, known_heads._Known(Reader()([], PEER), False, {b"secret": known})])
 
 
