@@ -1,14 +1,16 @@
 """Plain sockets under gevent, without the detours of its general case.
 
 gevent's `recv` asks the system first and waits when there is nothing; who has just sent a request knows that there is
-nothing yet. Its time limits are an exception, a context and a timer for each wait; here a wait costs the timer alone.
-TLS sockets are none of these: what is readable there need not be data.
+nothing yet. Its time limits are an exception, a context and a timer for each wait; here a wait notes its deadline, and
+one timer a socket looks at that now and then. TLS sockets are none of these: what is readable there need not be data.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import select
+import time
 from typing import Any
 
 import gevent.socket
@@ -33,7 +35,18 @@ class GreenSocket:
     greenlet waits at a time.
     """
 
-    __slots__ = ("_hub", "_is_closed", "_is_watched", "_poll", "_waiting", "_watcher", "raw")
+    __slots__ = (
+        "_deadline",
+        "_hub",
+        "_is_closed",
+        "_is_watched",
+        "_looks_at",
+        "_poll",
+        "_timer",
+        "_waiting",
+        "_watcher",
+        "raw",
+    )
 
     def __init__(self, sock: Any) -> None:
         self.raw: Any = sock._sock
@@ -42,6 +55,11 @@ class GreenSocket:
         self._is_watched = False
         self._is_closed = False
         self._waiting: Any = None
+        self._deadline = math.inf
+        """Of the wait under way, on the monotonic clock."""
+        self._timer: Any = None
+        self._looks_at = math.inf
+        """When the timer does, at the earliest deadline since it looked last."""
         self._poll: Any = None
 
     def is_readable(self) -> bool:
@@ -58,17 +76,16 @@ class GreenSocket:
         if not self._is_watched:
             self._is_watched = True
             self._watcher.start(self._wake)
-        waiting, timer = getcurrent(), None
+        if seconds is not None:
+            self._deadline = time.monotonic() + seconds
+            if self._deadline < self._looks_at:
+                self._look_in(seconds)
+        self._waiting = getcurrent()
         try:
-            if seconds is not None:
-                timer = self._hub.loop.timer(seconds)
-                timer.start(waiting.throw, TimeoutError)
-            self._waiting = waiting
             self._hub.switch()
         finally:
             self._waiting = None
-            if timer is not None:
-                timer.close()
+            self._deadline = math.inf
 
     def _wake(self) -> None:
         """Called by the loop as long as there is something to receive."""
@@ -77,6 +94,22 @@ class GreenSocket:
         else:
             self._is_watched = False
             self._watcher.stop()
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.close()
+        self._looks_at = time.monotonic() + seconds
+        self._timer = self._hub.loop.timer(seconds)
+        self._timer.start(self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        """Called by the loop. Nearly always the wait that the timer was started for is long over."""
+        self._looks_at = math.inf
+        left_seconds = self._deadline - time.monotonic()
+        if left_seconds <= 0:
+            self._waiting.throw(TimeoutError)
+        elif left_seconds < math.inf:
+            self._look_in(left_seconds)
 
     def _give_up(self) -> None:
         if self._waiting is not None:
@@ -96,5 +129,7 @@ class GreenSocket:
         """Before the socket: a watch must not outlive its descriptor. Who waits is told by an `OSError`."""
         self._is_closed = True
         self._watcher.close()
+        if self._timer is not None:
+            self._timer.close()
         if self._waiting is not None:
             self._hub.loop.run_callback(self._give_up)

@@ -65,6 +65,66 @@ def test_who_waits_too_long_is_told(pair: Pair) -> None:
     assert green.receive(100, 10) == b"late"
 
 
+def receive_at_once(pair: Pair, seconds: float) -> None:
+    green, theirs = pair
+    gevent.spawn(theirs.send, b"x")
+    assert green.receive(100, seconds) == b"x"
+
+
+@pytest.mark.parametrize("seconds", [0.15, None])
+def test_a_wait_is_not_ended_by_the_deadline_of_one_before(pair: Pair, seconds: float | None) -> None:
+    receive_at_once(pair, 0.02)
+    green, theirs = pair
+    began_at = time.monotonic()
+    if seconds is None:
+        gevent.spawn_later(0.1, theirs.send, b"late")
+        assert green.receive(100, None) == b"late"
+        return
+    with pytest.raises(TimeoutError):
+        green.receive(100, seconds)
+    assert 0.14 < time.monotonic() - began_at < 5
+
+
+def test_a_wait_may_be_shorter_than_one_before(pair: Pair) -> None:
+    receive_at_once(pair, 60)
+    began_at = time.monotonic()
+    with pytest.raises(TimeoutError):
+        pair[0].receive(100, 0.05)
+    assert 0.04 < time.monotonic() - began_at < 5
+    receive_at_once(pair, 60)
+
+
+def test_a_deadline_of_nobody_ends_nothing(pair: Pair) -> None:
+    receive_at_once(pair, 0.01)
+    gevent.sleep(0.03)
+    receive_at_once(pair, 0.01)
+    with pytest.raises(TimeoutError):
+        pair[0].receive(100, 0.01)
+
+
+def test_many_waits_take_one_timer(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    green, _ = pair
+    started: list[float] = []
+    look_in = green._look_in
+
+    def note(seconds: float) -> None:
+        started.append(seconds)
+        look_in(seconds)
+
+    monkeypatch.setattr(GreenSocket, "_look_in", lambda _, seconds: note(seconds))
+    for _ in range(20):
+        receive_at_once(pair, 30)
+    assert started == [30]
+
+
+def test_a_closed_socket_has_no_timer(pair: Pair) -> None:
+    receive_at_once(pair, 0.01)
+    timer = pair[0]._timer
+    assert timer.active
+    pair[0].close()
+    assert not timer.active
+
+
 def test_a_wait_can_be_killed_and_the_socket_used_on(pair: Pair) -> None:
     green, theirs = pair
     waits = Event()
