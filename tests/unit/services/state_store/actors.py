@@ -1,64 +1,67 @@
-"""Other processes that use a store: each reads commands from its input, a line of JSON at a time, and answers so.
+"""Other processes that use a store: each receives commands over a pipe, one at a time, and answers so.
 
 A test that wants them to act at the same moment sends the command to all first and reads the answers afterwards.
+
+They are forked from one process that has imported all they need, as each of them would take a second to do so.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO, cast
+from multiprocessing.connection import Connection
+from typing import Any, cast
 
 from app.services.state_store import StateStore
 from tests.unit.services.state_store.engines import ENGINES
 
-_ROOT = Path(__file__).parents[4]
 LIFETIME_SECONDS = 60
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
 
 
 class Actor:
     """Another process, seen from the test."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._pipe, its_end = _processes.Pipe()
+        self._process = _processes.Process(target=_act, args=(its_end,))
+        self._process.start()
+        its_end.close()
 
     def send(self, engine: str, place: str, action: str, *arguments: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([engine, place, action, *arguments]) + "\n")
-        self._process.stdin.flush()
+        self._pipe.send((engine, place, action, *arguments))
 
     def answer(self) -> Any:
         """Fails when the process is gone."""
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        return self._pipe.recv()
 
     def answers(self) -> Iterator[Any]:
         """What a process that is gone had said."""
-        assert self._process.stdout is not None
-        return (json.loads(line) for line in self._process.stdout if line.endswith("\n"))
+        while True:
+            try:
+                yield self._pipe.recv()
+            except (EOFError, OSError):
+                return
 
     def kill(self) -> None:
         """kill -9."""
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def wait(self) -> int:
-        return self._process.wait(timeout=60)
+        self._process.join(timeout=60)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
 
     def close(self) -> None:
         self.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
+        self._pipe.close()
 
 
 @contextmanager
@@ -88,11 +91,6 @@ def build_value(number: int) -> bytes:
 def is_whole(value: bytes) -> bool:
     number = int(value[:8])
     return value == build_value(number)
-
-
-def _say(answer: object, output: TextIO = sys.stdout) -> None:
-    output.write(json.dumps(answer) + "\n")
-    output.flush()
 
 
 def take_each(store: StateStore, keys: list[str]) -> list[str]:
@@ -166,25 +164,25 @@ def settle_until(store: StateStore, agenda: str, stop_key: str) -> list[str]:
     return members
 
 
-def claim_and_stand_still(store: StateStore, agenda: str, lease_seconds: float) -> None:
+def claim_and_stand_still(store: StateStore, agenda: str, lease_seconds: float) -> Iterator[list[str]]:
     """Until killed."""
-    _say([claim.member for claim in store.claim_due(agenda, limit=10, lease_seconds=lease_seconds)])
+    yield [claim.member for claim in store.claim_due(agenda, limit=10, lease_seconds=lease_seconds)]
     signal.pause()
 
 
-def hold_lock(store: StateStore, name: str, lease_seconds: float) -> None:
+def hold_lock(store: StateStore, name: str, lease_seconds: float) -> Iterator[bool]:
     """Until killed."""
     with store.lock(name, wait_seconds=60, lease_seconds=lease_seconds) as held:
-        _say(bool(held))
+        yield bool(held)
         signal.pause()
 
 
-def write_endlessly(store: StateStore, key: str) -> None:
+def write_endlessly(store: StateStore, key: str) -> Iterator[int]:
     """Says each number once it is written."""
     number = 0
     while True:
         store.put(key, build_value(number), LIFETIME_SECONDS)
-        _say(number)
+        yield number
         number += 1
 
 
@@ -229,14 +227,12 @@ _ACTIONS: tuple[Callable[..., object], ...] = (
 )
 
 
-def main() -> None:
+def _act(pipe: Connection) -> None:
+    """What each of them does until it is killed."""
     actions = {action.__name__: action for action in _ACTIONS}
-    sys.stdout = sys.stderr  # log lines are no answers
-    _say("ready")
-    for line in sys.stdin:
-        engine, place, action, *arguments = json.loads(line)
-        _say(actions[action](ENGINES[engine].open(place, time.time), *arguments))
-
-
-if __name__ == "__main__":
-    main()
+    pipe.send("ready")
+    while True:
+        engine, place, action, *arguments = pipe.recv()
+        answer = actions[action](ENGINES[engine].open(place, time.time), *arguments)
+        for said in answer if isinstance(answer, Iterator) else [answer]:
+            pipe.send(said)
