@@ -3,15 +3,25 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
+# Whatever stands first on PATH installs the product, as in a container image.
 PYTHON ?= python3
+# What develops and measures it, unless PYTHON is given: the operating system's interpreter, if it is recent enough and
+# can make a virtual environment, or be made to. Like that of a container image it was built with all its optimisations,
+# which one that somebody compiled for themselves often was not. That is a fifth of all CPU time.
+IS_FIT := import importlib.util, os, shutil, sys; \
+	can_be_completed = os.geteuid() == 0 and shutil.which("apt-get"); \
+	sys.exit(sys.version_info < (3, 11) or not (importlib.util.find_spec("ensurepip") or can_be_completed))
+ifeq ($(origin PYTHON),file)
+OWN_PYTHON = $(shell /usr/bin/python3 -c '$(IS_FIT)' 2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
+else
+OWN_PYTHON = $(PYTHON)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 # setuptools warns that a folder named like a package may shadow it; here it is the package.
 PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 
-# The operating system's interpreter, if it is recent enough: like the one of the container image it was built with all
-# its optimisations, which one that somebody compiled for themselves often was not. That is a fifth of all CPU time.
-BENCH_PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
+BENCH_PYTHON ?= $(OWN_PYTHON)
 BENCH_VENV := build/bench/venv
 BENCH_BIN := $(BENCH_VENV)/bin
 
@@ -93,11 +103,11 @@ clean: ## Remove what the other targets made, the demo's state included
 python-setup: $(PYTHON_READY)
 
 $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
-	@PYTHON="$(PYTHON)" tools/ensure-programs venv
+	@$(OWN_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(OWN_PYTHON) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@PYTHON="$(OWN_PYTHON)" tools/ensure-programs venv
 	@echo "Installing the Python packages into $(VENV); a minute or two, and only when they have changed."
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(OWN_PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/dev.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -177,7 +187,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: lock
 lock: ## Pin the newest dependencies that pyproject.toml allows
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(OWN_PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/lock-tool.txt
 	$(LOCK) --upgrade --extra redis pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --upgrade --extra redis --extra dev --constraint requirements/runtime.txt pyproject.toml --output-file requirements/dev.txt
