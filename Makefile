@@ -37,15 +37,21 @@ DEMO_SOURCES := $(shell find frontend/apps frontend/packages \( -name node_modul
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Much of a test's time is waiting for servers, so two processes are worth having on one core too.
-TEST_PROCESSES ?= 2
+# Steps that do not wait for each other go side by side. What each says is shown in one piece, once it is done, and one
+# that fails keeps no other from saying what it found.
+SIDE_BY_SIDE = $(MAKE) --jobs=2 --output-sync=target --keep-going
+
+# Much of a test's time is waiting for servers, so one process more than there are cores is worth having. Files go to
+# them in the order of their names: unit tests, which are short, come last, and so the processes end together.
+TEST_PROCESSES ?= 3
 # Stores are thousands of small files, written through to the disk; in memory, where there is room, that costs a third.
 TEST_FOLDER := $(shell test "$$(df --output=avail --block-size=M /dev/shm 2>/dev/null | tail -n 1 | tr -dc 0-9)" -ge 4096 && echo /dev/shm)
 
 # --- what people use ---
 
 .PHONY: setup
-setup: python-setup node-setup demo-application browser-setup redis-setup load-setup ## Install everything the other targets need; quick when nothing changed
+setup: ## Install everything the other targets need; quick when nothing changed
+	@$(SIDE_BY_SIDE) python-setup node-setup demo-application browser-setup redis-setup load-setup
 
 .PHONY: demo
 demo: python-setup node-setup demo-application ## Start the whole product on this machine and print where to look; Ctrl-C ends it
@@ -56,8 +62,9 @@ demo-traefik: python-setup node-setup demo-application redis-setup ## The same b
 	@$(BIN)/python -m demo.behind_traefik
 
 .PHONY: test
-test: setup frontend-test ## Run the whole suite, real servers and a real browser included
-	PYTEST_DEBUG_TEMPROOT=$(TEST_FOLDER) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+test: setup ## Run the whole suite, real servers and a real browser included
+	@$(SIDE_BY_SIDE) frontend-test $(BEFORE_THE_TESTS)
+	PYTEST_DEBUG_TEMPROOT=$(TEST_FOLDER) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: frontend-test
 frontend-test: frontend-setup ## Check the browser side alone: types, tests, the build, the SDK's size
@@ -86,7 +93,8 @@ types: python-setup ## Check the types
 	$(BIN)/mypy
 
 .PHONY: check
-check: lint types test ## All of it: what continuous integration runs
+check: BEFORE_THE_TESTS := lint types
+check: test ## All of it, lint and types too: what continuous integration runs
 
 .PHONY: format
 format: python-setup ## Format the code
@@ -100,7 +108,7 @@ clean: ## Remove what the other targets made, the demo's state included
 # --- set-up, step by step ---
 
 .PHONY: python-setup
-python-setup: $(PYTHON_READY)
+python-setup: $(PYTHON_READY) ; @:
 
 $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
 	@$(OWN_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -113,7 +121,7 @@ $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
 	@touch $@
 
 .PHONY: node-setup
-node-setup: $(NODE_READY)
+node-setup: $(NODE_READY) ; @:
 
 %/node_modules/.ready: %/package.json %/package-lock.json
 	@tools/ensure-programs node npm
@@ -122,7 +130,7 @@ node-setup: $(NODE_READY)
 
 # One lock file for all workspaces; the packages are built, so that whatever uses them finds them as an outsider would.
 .PHONY: frontend-setup
-frontend-setup: $(FRONTEND_READY)
+frontend-setup: $(FRONTEND_READY) ; @:
 
 $(FRONTEND_READY): frontend/package.json frontend/package-lock.json $(wildcard frontend/*/*/package.json)
 	@tools/ensure-programs node npm
@@ -130,7 +138,7 @@ $(FRONTEND_READY): frontend/package.json frontend/package-lock.json $(wildcard f
 	@touch $@
 
 .PHONY: demo-application
-demo-application: $(DEMO_READY)
+demo-application: $(DEMO_READY) ; @:
 
 $(DEMO_READY): $(FRONTEND_READY) $(DEMO_SOURCES)
 	cd frontend && npm run --silent build --workspace bff-demo -- --logLevel warn
