@@ -9,9 +9,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -240,17 +242,26 @@ SILENT = b"/feed"
 listener_left = threading.Event()
 
 
-@pytest.fixture(scope="session", params=DOORS)
-def gateway_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway for the run, once with each door; tests take `gateway`."""
-    directory = tmp_path_factory.mktemp("gateway")
-    with RawBackend(echo) as backend:
-        bff = start_gateway(directory, backend, door=request.param)
-        try:
+@pytest.fixture(scope="session")
+def gateway_by_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Door], Gateway]]:
+    """Starts the gateway with a door when it is first asked for, and keeps it for the run: each file asks for both."""
+    with ExitStack() as parts:
+
+        @cache
+        def start(door: Door) -> Gateway:
+            backend = parts.enter_context(RawBackend(echo))
+            bff = start_gateway(tmp_path_factory.mktemp("gateway"), backend, door=door)
+            parts.callback(bff.stop)
             sessions, session_id = put_session(bff)
-            yield Gateway(bff, backend, session_id, sessions, door=request.param)
-        finally:
-            bff.stop()
+            return Gateway(bff, backend, session_id, sessions, door=door)
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=DOORS)
+def gateway_process(request: pytest.FixtureRequest, gateway_by_door: Callable[[Door], Gateway]) -> Gateway:
+    """The gateway for the run, once with each door; tests take `gateway`."""
+    return gateway_by_door(request.param)
 
 
 @pytest.fixture
