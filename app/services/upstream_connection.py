@@ -51,6 +51,8 @@ def build_tls_context(service: Service) -> ssl.SSLContext:
     """Verifies the backend against `ca_file` alone where one is set, else the system's; shows our certificate where
     one is set."""
     context = ssl.create_default_context(cafile=service.ca_file or None)
+    # Early Pythons 3.11, Debian 12's 3.11.2 too, have OpenSSL take a connection that was cut for one that was ended.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.set_alpn_protocols(["http/1.1"])
     if service.cert_file:
         context.load_cert_chain(service.cert_file, service.key_file or None)
