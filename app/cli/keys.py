@@ -77,8 +77,8 @@ def rotate_keys(at_once: bool, yes: bool, as_json: bool, config_dir: Path | None
             _print_keys(store, as_json=True)
 
 
-# A key id is base64url, and one in 64 begins with a dash.
-@keys.command("retire", context_settings={"ignore_unknown_options": True})
+# A key id is base64url: one in 64 begins with a dash, and then an `h` anywhere in it would be the short word for help.
+@keys.command("retire", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("kid")
 @yes_option
 @json_option

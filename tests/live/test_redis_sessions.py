@@ -10,7 +10,7 @@ import requests
 
 from tests.support.browser_client import BrowserClient
 from tests.support.farm import Farm, build_redis_settings, running_farm
-from tests.support.processes import wait_until
+from tests.support.processes import is_answering, wait_until
 from tests.support.redis_servers import RedisServer, running_redis
 
 pytestmark = pytest.mark.live
@@ -159,6 +159,11 @@ def test_o1_redis_killed_and_back_with_its_data_gone_asks_everybody_to_log_in_ag
     assert ready.status_code == 503
     redis.start()
     wait_until(lambda: farm.call(farm.first, browser).status_code == 401, timeout_seconds=20, what="an answer")
+    wait_until(
+        lambda: is_answering(f"{farm.first.internal_origin}/health/ready", status=200),
+        timeout_seconds=20,
+        what="the BFF to be ready again",
+    )
     again = farm.log_in()
     wait_until_both_serve(farm, again)
 

@@ -135,10 +135,15 @@ def test_the_key_that_signs_cannot_be_taken_out(bff: Bff) -> None:
         assert "current" in bff.states()
 
 
-def test_a_key_id_may_begin_with_a_dash(bff: Bff) -> None:
+@pytest.mark.parametrize("kid", ["-Zk9-no-option", "-BHjQh8", "-h", "--help-me", "--Zk9_h", "-y"])
+def test_a_key_id_may_begin_with_a_dash(bff: Bff, kid: str) -> None:
     bff.start()
-    result = bff.run("retire", "-Zk9-no-option", "--yes")
-    assert (result.exit_code, "There is no key -Zk9-no-option." in result.stderr) == (1, True)
+    result = bff.run("retire", kid, "--yes")
+    assert (result.exit_code, f"There is no key {kid}." in result.stderr) == (1, True)
+
+
+def test_help_is_told_where_a_key_id_is_wanted(bff: Bff) -> None:
+    assert "Take the key KID out" in bff.run("retire", "--help").stdout
 
 
 def test_a_key_that_is_not_there_is_told_so(bff: Bff) -> None:
