@@ -58,11 +58,11 @@ class _Known(msgspec.Struct):
 
 
 class ReadHead(msgspec.Struct):
-    """A plain request without a body, and what its header lines say."""
+    """A plain request without a body that a route takes, and what its header lines say."""
 
     method: str
     raw_target: str
-    claim: Claim | None
+    claim: Claim
     """What the route table says of the target."""
     facts: HeadFacts
     wants_close: bool
@@ -98,7 +98,7 @@ class KnownHeads:
         self._known: Generations[_Key, _Known] = Generations(MOST_REMEMBERED, GENERATION_SECONDS, monotonic)
 
     def parse(self, received: bytes, peer_address: str) -> ReadHead | None:
-        """As `parse_plain_head`."""
+        """As `parse_plain_head`, and None too for what no route takes."""
         line_end = received.find(b"\r\n")
         size = received.find(b"\r\n\r\n", line_end) + 4
         key = (peer_address, received[line_end:size])
@@ -112,20 +112,21 @@ class KnownHeads:
             if parsed is not None:
                 method, raw_target = parsed
                 claim = self._claim(raw_target)
-                if claim is not None:
-                    request = _RequestLine(method, raw_target, claim, Precedent())
-                    _remember(known.request_lines, line, request)
-                    return _build_head(known, request, size)
-                return ReadHead(method, raw_target, claim, known.facts, known.wants_close, size)
+                if claim is None:
+                    return None
+                request = _RequestLine(method, raw_target, claim, Precedent())
+                _remember(known.request_lines, line, request)
+                return _build_head(known, request, size)
         head = parse_plain_head(received, self._limits)
-        if head is None:
+        claim = self._claim(head.raw_target) if head is not None else None
+        if head is None or claim is None:
             return None
         # Else these bytes are not all of the header lines, whatever the parser takes for the end of one.
         is_all = head.size == size and b"\n" not in received[:line_end] and len(key[1]) <= LONGEST_REMEMBERED_BYTES
         return ReadHead(
             head.method,
             head.raw_target,
-            self._claim(head.raw_target),
+            claim,
             self._read(head.headers, peer_address),
             head.wants_close,
             head.size,

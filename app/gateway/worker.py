@@ -32,7 +32,7 @@ from app.core.headers import HeaderView, check_unrepeated_headers, parse_connect
 from app.gateway.event_streams import EventStreams
 from app.gateway.fast_head import LARGEST_PLAIN_BYTES, find_head_limits
 from app.gateway.http1 import SERVER_NAME
-from app.gateway.known_heads import KnownHeads, ReadHead
+from app.gateway.known_heads import KnownHeads
 from app.gateway.lingering import drop_unread_body
 from app.gateway.listener import build_internal_listener
 from app.gateway.messages import Claim
@@ -171,7 +171,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Answers a plain call to a route; False, and nothing done, for any other. Ends the connection as
         `handle_request` does."""
         head = heads.parse(received, connection.peer_address)
-        if head is None or not self.claims_plain(head):
+        if head is None:
             return False
         if head.size < len(received):
             connection.unreader.unread(received[head.size :])
@@ -221,10 +221,6 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
     def claim(self, req: Any) -> Claim | None:
         """Returns what is known of a call that goes straight through the pipeline; None for one that Flask answers."""
         return self._door.claim(req)
-
-    def claims_plain(self, head: ReadHead) -> bool:
-        """Whether a call from the fast lane goes straight through the pipeline."""
-        return head.claim is not None
 
     def _carry(self, claim: Claim, req: Any, sock: Any, peer_address: str) -> bool:
         self._count_call()

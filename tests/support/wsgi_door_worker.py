@@ -14,6 +14,6 @@ class WsgiDoorWorker(BffWorker):
     def claim(self, req: Any) -> None:
         del req
 
-    def claims_plain(self, head: Any) -> bool:
-        del head
-        return False
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._heads = None  # no fast lane either

@@ -54,15 +54,17 @@ class Reader:
         )
 
 
-def claim_nothing(_: str) -> None:
-    """A route table that takes no target."""
+def claim_all(raw_target: str) -> Claim:
+    """A route table that takes every target."""
+    route: Any = SimpleNamespace(id="a")
+    return Claim(RequestTarget(raw_target, None), RouteMatch(route, {}), raw_target)
 
 
 def build(
     reader: Callable[[list[tuple[str, str]], str], HeadFacts],
     now: Callable[[], float] = float,
     *,
-    claim: Callable[[str], Claim | None] = claim_nothing,
+    claim: Callable[[str], Claim | None] = claim_all,
 ) -> KnownHeads:
     return KnownHeads(LIMITS, reader, claim, now)
 
@@ -125,9 +127,7 @@ class Table:
 
     def __call__(self, raw_target: str) -> Claim | None:
         self.asked.append(raw_target)
-        route: Any = SimpleNamespace(id="a")
-        target = RequestTarget(raw_target, None)
-        return Claim(target, RouteMatch(route, {}), raw_target) if raw_target != "/flask" else None
+        return claim_all(raw_target) if raw_target != "/flask" else None
 
 
 def test_a_request_line_that_comes_again_needs_no_route_table() -> None:
@@ -138,19 +138,23 @@ def test_a_request_line_that_comes_again_needs_no_route_table() -> None:
     assert table.asked == ["/a", "/a"], "the first call comes with lines that nobody knows yet"
     assert second is not None
     assert third is not None
-    assert third.claim is second.claim is not None
+    assert third.claim is second.claim
     assert describe(third) == describe(parse_plain_head(USUAL, LIMITS))
 
 
-def test_what_no_route_takes_is_not_remembered() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_what_no_route_takes_is_left_alone_and_not_remembered(*, known: bool) -> None:
     """A callback's code and state among it."""
-    table = Table()
-    heads = build(Reader(), claim=table)
+    table, reader = Table(), Reader()
+    heads = build(reader, claim=table)
+    if known:
+        call(heads, USUAL)
     received = USUAL.replace(b"/a", b"/flask")
-    found = [call(heads, received) for _ in range(4)]
-    assert [head.claim for head in found if head is not None] == [None] * 4
-    assert len(table.asked) == 4
-    assert count_remembered(heads, USUAL) == 0
+    assert [call(heads, received) for _ in range(4)] == [None] * 4
+    assert table.asked[known:] == ["/flask"] * 4
+    assert len(reader.read) == known, "nobody wants to know what its lines say"
+    assert len(heads) == known
+    assert not known or count_remembered(heads, USUAL) == 0
 
 
 @pytest.mark.parametrize(
@@ -382,6 +386,6 @@ def test_whatever_comes_behind_whatever_is_read_as_if_it_came_first(first: bytes
 
 
 def test_limits_hold_for_known_lines_too() -> None:
-    heads = KnownHeads(HeadLimits(20, 100, 8190), Reader(), claim_nothing, float)
+    heads = KnownHeads(HeadLimits(20, 100, 8190), Reader(), claim_all, float)
     assert call(heads, USUAL) is not None
     assert call(heads, b"GET /" + b"a" * 20 + b" HTTP/1.1" + USUAL_LINES) is None
