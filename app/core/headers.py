@@ -261,13 +261,20 @@ def encode_call_lines(*, correlation_id: str, traceparent: str, bearer: str | No
 
 
 def encode_caller_lines(*, prefix: str, identity: Identity | None) -> bytes:
-    """Returns the header lines that are the same in each call of a user to an address: what was cut off the client's
+    """Returns the header lines that are the same in each call of a session to a route: what was cut off the client's
     path ("": nothing is said), and who calls."""
-    _check_own(prefix)
-    text = f"X-Forwarded-Prefix: {prefix}\r\n" if prefix else ""
-    if identity is not None:
-        text += _join_identity_lines(identity.user_id, identity.original_user, identity.session_reference)
-    return _encode_own(text)
+    if identity is None:
+        return _encode_caller_lines(prefix)
+    return _encode_caller_lines(prefix, identity.user_id, identity.original_user, identity.session_reference)
+
+
+@lru_cache(maxsize=1024)
+def _encode_caller_lines(prefix: str, *identity: str) -> bytes:
+    lines = [("X-Forwarded-Prefix", prefix)] if prefix else []
+    if identity:
+        lines += _build_identity_lines(*identity)
+    _check_own(*(value for _, value in lines))
+    return _encode_own("".join([f"{name}: {value}\r\n" for name, value in lines]))
 
 
 def _encode_own(text: str) -> bytes:
@@ -275,13 +282,6 @@ def _encode_own(text: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         raise InternalError(internal_reason="a header value of our own is not latin-1") from None
-
-
-@lru_cache(maxsize=1024)
-def _join_identity_lines(user_id: str, original_user: str, session_reference: str) -> str:
-    lines = _build_identity_lines(user_id, original_user, session_reference)
-    _check_own(*(value for _, value in lines))
-    return "".join([f"{name}: {value}\r\n" for name, value in lines])
 
 
 def _check_own(*values: str) -> None:

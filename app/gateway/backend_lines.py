@@ -1,7 +1,7 @@
 """Step 7: the header lines that a backend gets, as they go on the wire.
 
-What a client's lines say to a backend is the same in each of its calls, and so is who calls; both are encoded once
-where the door remembers such calls. New with each call are its ids and the token.
+What a client's lines say to a backend is the same in each of its calls, and so is who calls in a session; both are
+encoded once where the door remembers such calls. New with each call are its ids and the token.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from app.core.upstream_target import build_forwarded_prefix
 from app.gateway.call import Call
 from app.gateway.head_facts import HeadReader
 from app.services.dpop_key import AccessToken, BoundToken
+
+LONGEST_KEPT_BYTES = 512
+"""Far more than the usual; who can choose long names at the provider must not fill the memory with them."""
 
 
 class BackendLines:
@@ -41,6 +44,6 @@ class BackendLines:
             return precedent.lines
         prefix = build_forwarded_prefix(match, self._base_paths[match.route.service.name])
         lines = encode_caller_lines(prefix=prefix, identity=call.identity)
-        if precedent is not None:
+        if precedent is not None and len(lines) <= LONGEST_KEPT_BYTES:
             precedent.lines = lines
         return lines

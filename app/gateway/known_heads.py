@@ -71,7 +71,7 @@ class ReadHead(msgspec.Struct):
     key: _Key | None = None
     """Of lines that are not remembered yet, and could be."""
     precedent: Precedent | None = None
-    """Where the request line, too, is remembered."""
+    """Where the header lines were known; of a request line that is too long to be kept it is new each time."""
 
     def __repr__(self) -> str:
         """Cookies are among what it holds."""

@@ -38,6 +38,7 @@ class Precedent(msgspec.Struct):
 
         A call keeps what it got: what it notes is of no more effect once another scope has taken the place.
         """
-        if self.of_caller is None or self.of_caller.scope != scope:
-            self.of_caller = CallerPrecedent(scope)
-        return self.of_caller
+        found = self.of_caller
+        if found is None or found.scope != scope:
+            found = self.of_caller = CallerPrecedent(scope)
+        return found

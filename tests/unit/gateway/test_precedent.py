@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from app.core.cross_site import build_csrf_token
 from app.core.errors import RateLimitedError
 from app.gateway import pipeline as pipeline_module
+from app.gateway.backend_lines import LONGEST_KEPT_BYTES
 from app.gateway.fast_head import HeadLimits
 from app.gateway.known_heads import KnownHeads
 from app.gateway.messages import ProxyRequest, ProxyResponse
@@ -20,6 +22,7 @@ from app.gateway.pipeline import Pipeline
 from app.gateway.precedent import Precedent
 from app.observability.access import AccessRecord
 from app.services.pdp_answers import Decision
+from app.services.session_store import SessionRecord
 from app.services.upstream_response import UpstreamResponse
 from bench.hot_path import ReadyBackend, SilentSocket, build_call, build_door
 
@@ -34,6 +37,17 @@ class NotingBackend(ReadyBackend):
     def open(self, service: object, request: Any) -> UpstreamResponse:
         self.heads.append((request.target, request.encoded_headers))
         return super().open(service, request)
+
+
+class Denying:
+    """A decision point that allows nothing, and lists what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def evaluate(self, question: bytes, request_id: str) -> Decision:
+        self.asked.append(json.loads(question))
+        return Decision(is_allowed=False)
 
 
 class World:
@@ -79,6 +93,22 @@ class World:
 
         self.monkeypatch.setattr(pipeline_module, name, count)
         return calls
+
+
+class ChangedSessions:
+    """The store, with each record changed as it is found."""
+
+    def __init__(self, world: World, change: Callable[[SessionRecord], SessionRecord]) -> None:
+        self._store = world.pipeline._sessions
+        self.change = change
+        self.touch: Callable[..., object] = self._store.touch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def find_by_key(self, key: str) -> SessionRecord | None:
+        record = self._store.find_by_key(key)
+        return self.change(record) if record is not None else None
 
 
 def _find_code(response: ProxyResponse, body: bytes) -> str:
@@ -179,10 +209,70 @@ def test_a_session_that_has_ended_has_no_precedent_to_lean_on(world: World) -> N
 
 
 def test_a_login_that_has_grown_too_old_is_refused(world: World) -> None:
+    _change_route(world, max_age_seconds=60)
+    now = [1_000_000.0]
+    sessions = ChangedSessions(world, lambda record: replace(record, auth_time=now[0]))
+    world.monkeypatch.setattr(world.pipeline, "_sessions", sessions)
+    world.monkeypatch.setattr(world.pipeline, "_clock", lambda: now[0])
+    assert [world.call() for _ in range(3)] == [(200, "")] * 3
+    sessions.change = lambda record: replace(record, auth_time=now[0] - 600)
+    assert world.call() == (401, "insufficient_user_authentication")
+
+
+def test_a_writing_call_without_the_right_token_is_refused_again_and_again(world: World) -> None:
+    for csrf_line in (b"", b"X-CSRF-Token: of-another-session\r\n"):
+        writing = world.usual.replace(b"GET /api/forms/7", b"DELETE /api/other-1/x")
+        writing = writing.replace(b"Accept:", csrf_line + b"Accept:")
+        assert [world.call(writing) for _ in range(4)] == [(403, "csrf_failed")] * 4
+        assert not world.find_precedent(writing).has_passed
+
+
+def test_a_writing_call_with_the_right_token_passes_again_and_again(world: World) -> None:
+    head = world.heads.parse(world.usual, "127.0.0.1")
+    assert head is not None
+    session_id = head.facts.headers.get("cookie") or ""
+    token = build_csrf_token(session_id.partition("bff_session=")[2].partition(";")[0])
+    writing = world.usual.replace(b"GET /api/forms/7", b"DELETE /api/other-1/x")
+    writing = writing.replace(b"Accept:", f"X-CSRF-Token: {token}\r\nAccept:".encode())
+    assert [world.call(writing) for _ in range(4)] == [(200, "")] * 4
+    assert world.find_precedent(writing).has_passed
+
+
+def test_every_call_is_activity_of_its_session(world: World) -> None:
+    touched: list[None] = []
+    sessions = ChangedSessions(world, lambda record: record)
+    sessions.touch = lambda *_: touched.append(None)
+    world.monkeypatch.setattr(world.pipeline, "_sessions", sessions)
+    for _ in range(5):
+        world.call()
+    assert len(touched) == 5
+
+
+def test_a_switch_that_is_turned_off_comes_first(world: World) -> None:
+    records: list[AccessRecord] = []
+    world.monkeypatch.setattr("app.observability.access.record", records.append)
     for _ in range(3):
         world.call()
-    _change_route(world, max_age_seconds=60)
-    assert world.call() == (401, "insufficient_user_authentication")
+    world.monkeypatch.setattr(world.pipeline._enforcer._switch, "is_on", False)
+    world.call()
+    assert [record.decision for record in records] == ["allow", *["allow (remembered)"] * 2, "off"]
+
+
+def test_a_bearer_is_asked_for_with_every_call(world: World) -> None:
+    for _ in range(3):
+        world.call()
+    _change_route(world, auth="bearer")
+    assert [world.call() for _ in range(2)] == [(401, "token_invalid")] * 2
+
+
+def test_who_was_denied_is_denied_again_and_again(world: World) -> None:
+    authorizer: Any = world.pipeline._enforcer._guard._authorizer
+    world.monkeypatch.setattr(authorizer, "_decision_point", Denying())
+    records: list[AccessRecord] = []
+    world.monkeypatch.setattr("app.observability.access.record", records.append)
+    assert [world.call() for _ in range(4)] == [(403, "access_denied")] * 4
+    assert [record.decision for record in records] == ["deny", *["deny (remembered)"] * 3]
+    assert not world.backend.heads
 
 
 def test_limits_count_every_call(world: World) -> None:
@@ -201,18 +291,12 @@ def test_a_decision_that_is_no_longer_remembered_is_asked_for(world: World) -> N
     for _ in range(3):
         world.call()
     authorizer: Any = world.pipeline._enforcer._guard._authorizer
-    asked: list[bytes] = []
-
-    class Denying:
-        def evaluate(self, question: bytes, request_id: str) -> Decision:
-            asked.append(question)
-            return Decision(is_allowed=False)
-
-    world.monkeypatch.setattr(authorizer, "_decision_point", Denying())
+    denying = Denying()
+    world.monkeypatch.setattr(authorizer, "_decision_point", denying)
     assert world.call() == (200, "")
     authorizer._get_epoch = lambda: "another"
     assert world.call() == (403, "access_denied")
-    assert len(asked) == 1
+    assert len(denying.asked) == 1
 
 
 def test_claims_that_change_ask_another_question_and_the_old_key_is_not_used(world: World) -> None:
@@ -221,29 +305,16 @@ def test_claims_that_change_ask_another_question_and_the_old_key_is_not_used(wor
     before = world.find_precedent().of_caller
     assert before is not None
     assert before.question_key is not None
-    find = world.pipeline._sessions.find_by_key
-
-    class Demoted:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(sessions, name)
-
-        def find_by_key(self, key: str) -> Any:
-            record = find(key)
-            return record and replace(record, claims={"roles": []}, claims_version=record.claims_version + 1)
-
-    sessions = world.pipeline._sessions
-    world.monkeypatch.setattr(world.pipeline, "_sessions", Demoted())
-    asked: list[Any] = []
-
-    class Denying:
-        def evaluate(self, question: bytes, request_id: str) -> Decision:
-            asked.append(json.loads(question))
-            return Decision(is_allowed=False)
-
+    world.monkeypatch.setattr(
+        world.pipeline,
+        "_sessions",
+        ChangedSessions(world, lambda record: replace(record, claims={"roles": []}, claims_version=9)),
+    )
     authorizer: Any = world.pipeline._enforcer._guard._authorizer
-    world.monkeypatch.setattr(authorizer, "_decision_point", Denying())
+    denying = Denying()
+    world.monkeypatch.setattr(authorizer, "_decision_point", denying)
     assert world.call() == (403, "access_denied")
-    assert [question["subject"]["properties"] for question in asked] == [{"roles": []}]
+    assert [question["subject"]["properties"] for question in denying.asked] == [{"roles": []}]
 
 
 def test_what_a_call_notes_for_claims_of_yesterday_is_lost() -> None:
@@ -255,6 +326,19 @@ def test_what_a_call_notes_for_claims_of_yesterday_is_lost() -> None:
     assert precedent.for_scope((*SCOPE[:3], "1")) is fresh
     assert fresh.question_key is None
     assert precedent.for_scope(SCOPE).question_key is None
+
+
+def test_long_names_are_not_kept(world: World) -> None:
+    world.monkeypatch.setattr(
+        world.pipeline,
+        "_sessions",
+        ChangedSessions(world, lambda record: replace(record, user_id="u" * LONGEST_KEPT_BYTES)),
+    )
+    assert [world.call() for _ in range(3)] == [(200, "")] * 3
+    kept = world.find_precedent().of_caller
+    assert kept is not None
+    assert kept.lines is None
+    assert all(b"X-User-ID: uuu" in head for _, head in world.backend.heads)
 
 
 def test_nobody_is_named_in_a_repr() -> None:
