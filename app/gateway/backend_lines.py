@@ -39,7 +39,7 @@ class BackendLines:
         return shared + self._encode_caller_lines(call, match) + own
 
     def _encode_caller_lines(self, call: Call, match: RouteMatch) -> bytes:
-        precedent = call.precedent
+        precedent = call.caller_precedent
         if precedent is not None and precedent.lines is not None:
             return precedent.lines
         prefix = build_forwarded_prefix(match, self._base_paths[match.route.service.name])

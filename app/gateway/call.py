@@ -40,7 +40,7 @@ class Call(msgspec.Struct):
     handshake: Handshake | None = None
     """Of a call that asks for a WebSocket."""
     identity: Identity | None = None
-    precedent: CallerPrecedent | None = None
+    caller_precedent: CallerPrecedent | None = None
     """What is known from calls with the same bytes, by the same caller."""
     presented_token: str | None = None
     """The caller's own access token, on a bearer route."""

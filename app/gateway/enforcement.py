@@ -82,7 +82,7 @@ class Enforcer:
         return (*identity.decision_scope, match.route.id, call.request.method, target.path, target.query)
 
     def _recall_precedent(self, call: Call) -> bool:
-        precedent = call.precedent
+        precedent = call.caller_precedent
         key = precedent.question_key if precedent is not None else None
         return key is not None and self._recall(call, key)
 
@@ -91,8 +91,8 @@ class Enforcer:
         decided = self._guard.recall(key, call.identity) if call.identity is not None else None
         if decided is None:
             return False
-        if call.precedent is not None:
-            call.precedent.question_key = key
+        if call.caller_precedent is not None:
+            call.caller_precedent.question_key = key
         self._apply(call, decided)
         return True
 

@@ -214,7 +214,7 @@ class Pipeline:
         call.facts.has_session = True
         call.identity = build_identity(call.session)
         if call.request.precedent is not None:
-            call.precedent = call.request.precedent.for_scope(call.identity.decision_scope)
+            call.caller_precedent = call.request.precedent.for_scope(call.identity.decision_scope)
         if route.max_age_seconds or route.acr_values:
             self._check_authentication(call.session, route)
         return session_id
