@@ -73,6 +73,8 @@ class GreenSocket:
         """Returns when bytes or an end may be there; raises `TimeoutError` after `seconds`, `OSError` once closed."""
         if self._is_closed:
             raise OSError(errno.EBADF, "the socket was closed")
+        if self._waiting is not None:
+            raise RuntimeError("somebody else waits for this socket")
         if not self._is_watched:
             self._is_watched = True
             self._watcher.start(self._wake)

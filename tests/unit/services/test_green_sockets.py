@@ -125,6 +125,16 @@ def test_a_closed_socket_has_no_timer(pair: Pair) -> None:
     assert not timer.active
 
 
+def test_a_second_who_waits_is_refused_and_the_first_waits_on(pair: Pair) -> None:
+    green, theirs = pair
+    first = gevent.spawn(green.receive, 100, 10)
+    gevent.sleep(0)
+    with pytest.raises(RuntimeError):
+        green.receive(100, 10)
+    theirs.send(b"for the first")
+    assert first.get(timeout=10) == b"for the first"
+
+
 def test_a_wait_can_be_killed_and_the_socket_used_on(pair: Pair) -> None:
     green, theirs = pair
     waits = Event()
