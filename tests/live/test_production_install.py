@@ -65,6 +65,9 @@ def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp
     settings = build_settings(
         port, internal_port, issuer="http://127.0.0.1:9", client=BASIC_CLIENT, directory=prefix / "var"
     )
+    # A checkout may lie where nobody else can read.
+    page = shutil.copytree(settings["frontends"][0]["directory"], prefix / "page")
+    settings["frontends"][0]["directory"] = str(page)
     write_configuration(prefix / "configuration", settings, {"services": {}, "routes": []})
     run_as_nobody = os.geteuid() == 0
     if run_as_nobody:
