@@ -38,7 +38,7 @@ _known_names: dict[bytes, str | None] = {}
 """Header names as they came; None for one that makes a request anything but plain."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeadLimits:
     """gunicorn's `limit_request_line`, `limit_request_fields` and `limit_request_field_size`."""
 

@@ -49,9 +49,9 @@ class HeadFacts(msgspec.Struct):
     """What the store knows that session by; None where it can be none of ours."""
     has_session: bool = False
     """A session was found behind the cookie."""
-    fitting_sites: set[tuple[str, bool]] = msgspec.field(default_factory=set)
+    fitting_sites: set[tuple[str, bool]] = set()
     """Method, and whether navigations are allowed, for which the cross-site rule lets the call pass."""
-    shared_lines: dict[frozenset[str], bytes] = msgspec.field(default_factory=dict)
+    shared_lines: dict[frozenset[str], bytes] = {}
     """By the cookies that a route lets through, of a few routes: the lines for a backend that are the same for each
     such call."""
 

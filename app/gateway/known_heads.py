@@ -37,7 +37,7 @@ _Key = tuple[str, bytes]
 """The address of the socket's other end, and the header lines with the empty line behind them."""
 
 
-class _RequestLine(msgspec.Struct, frozen=True):
+class _RequestLine(msgspec.Struct):
     method: str
     raw_target: str
     claim: Claim
@@ -51,7 +51,7 @@ class _RequestLine(msgspec.Struct, frozen=True):
 class _Known(msgspec.Struct):
     facts: HeadFacts
     wants_close: bool
-    request_lines: dict[bytes, _RequestLine] = msgspec.field(default_factory=dict)
+    request_lines: dict[bytes, _RequestLine] = {}
 
     def __repr__(self) -> str:
         return f"<_Known {len(self.request_lines)}>"

@@ -43,7 +43,7 @@ Key = tuple[str, ...]
 """Metric name, then label values."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metric:
     """What is counted under one name."""
 
@@ -66,9 +66,10 @@ class Cells:
         self._directory = directory
         # Without a directory the file has no name; growing works the same.
         self._descriptor = _open_unnamed() if directory is None else _open_named(directory / f"{os.getpid()}.cells")
-        weakref.finalize(self, os.close, self._descriptor)
         self._places: dict[tuple[str, tuple[str, ...]], int] = {}
         self._lock = threading.Lock()
+        # Nobody else holds the lock, so it goes when these cells go, who cannot be watched themselves once compiled.
+        weakref.finalize(self._lock, os.close, self._descriptor)
         self._used = _HEAD_BYTES
         self._map(_FIRST_BYTES)
         self._raw[:_HEAD_BYTES] = _MAGIC + struct.pack("=Q", _HEAD_BYTES)

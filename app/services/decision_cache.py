@@ -16,7 +16,7 @@ from app.services.pdp_answers import Decision
 Scope = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Remembered:
     decision: Decision
     until: float

@@ -38,7 +38,7 @@ BACK_OFF_SECONDS = 2
 """After a failure, so that calls that wait do not ask one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Held:
     """A service token as this worker holds it."""
 

@@ -11,7 +11,7 @@ from app.core.routes import Service, TokenMode
 USER_TARGET_KEY = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenTarget:
     """One service, audience and scope. A token made for one target is never used for another (T22)."""
 

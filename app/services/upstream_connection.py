@@ -26,7 +26,7 @@ _KEEPALIVE_PROBE_AFTER_SECONDS = 60
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Scheme, host and port of a `base_url`; its path is the gateway's matter."""
 

@@ -74,7 +74,7 @@ class Exchange:
         Raises `UpstreamTimeoutError`, `UpstreamBadResponseError`, `ConnectionLostError`.
         """
         wait_limits = limits
-        while self._head is None:
+        while (head := self._head) is None:
             interim_answers = self._interim_answers
             try:
                 received = self._connection.receive_answer(PIECE_BYTES, wait_limits.get_seconds())
@@ -87,7 +87,7 @@ class Exchange:
             if self._head is None and is_new_answer:
                 # A head that comes in drops must not reset the clock with each of them.
                 wait_limits = limits.begin_last_wait()
-        return self._head, self._received
+        return head, self._received
 
     def _send_rest(self, upload: Upload, limits: WaitLimits) -> bool:
         """Returns whether the whole of it was sent."""

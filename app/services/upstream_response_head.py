@@ -33,7 +33,7 @@ _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout=(\d{1,6})(?:$|[,;\s])", 
 _known_names: dict[bytes, tuple[str, int]] = {}
 
 
-class ResponseHead(msgspec.Struct, frozen=True):
+class ResponseHead(msgspec.Struct):
     """A judged head. `headers` are the lines as they came."""
 
     status: int

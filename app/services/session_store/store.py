@@ -63,7 +63,7 @@ _LONGEST_UNREAD_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeenSession:
     """A record, the mark of the write that made it, and when it was read."""
 

@@ -11,7 +11,7 @@ CLOCK_STEP_TOLERANCE_SECONDS = 3600
 """A record from the future up to this far is believed: clocks are set back, and those of two machines differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SessionTimeouts:
     idle_seconds: float
     absolute_seconds: float

@@ -16,7 +16,7 @@ _MOST_CHANGES = 20_000
 _UNKNOWN = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Change:
     position: int
     head: bytes
