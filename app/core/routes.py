@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
 from app.core.own_endpoints import is_own_path
 from app.core.path_table import PathTable, RoutePath, find_ties, parse_route_path
 
@@ -19,7 +17,7 @@ TokenMode = Literal["none", "client_credentials", "user", "resource", "exchange"
 PathOption = Literal["encoded_slash", "semicolon", "encoded_unreserved"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServiceToken:
     """Which token a service gets (DESIGN: `token.mode`)."""
 
@@ -30,7 +28,7 @@ class ServiceToken:
     """Bound to a key of ours (RFC 9449). With mode `user` it is the login that decides, for all services alike."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Service:
     """A backend as `routes.yaml` describes it."""
 
@@ -50,7 +48,7 @@ class Service:
     key_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PermissionMapping:
     """One entry of `authz_map`: what a method on a route means to the decision point."""
 
@@ -60,7 +58,7 @@ class PermissionMapping:
     props: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """One entry of `routes.yaml`, defaults filled in."""
 
@@ -88,14 +86,15 @@ class Route:
     allow_anonymous_service_token: bool = False
 
 
-class RouteMatch(msgspec.Struct, frozen=True, gc=False):
+class RouteMatch:
     """A route and what its wildcard and named segments caught, raw (still percent-encoded)."""
 
-    route: Route
-    params: Mapping[str, str]
+    def __init__(self, route: Route, params: Mapping[str, str]) -> None:
+        self.route = route
+        self.params = params
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RouteConflict:
     """Why a route cannot stand in the table: it ties with `other`, or, with None there, hides behind own endpoints."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from gunicorn_h1c import IncompleteError, ParseError, parse_request
 
 from app.gateway.messages import HeaderLines
@@ -47,15 +46,16 @@ class HeadLimits:
     field_bytes: int
 
 
-class PlainHead(msgspec.Struct):
+class PlainHead:
     """The head of an HTTP/1.1 request that has no body. Names are spelled as they came."""
 
-    method: str
-    raw_target: str
-    headers: HeaderLines
-    wants_close: bool
-    size: int
-    """Bytes; what was received behind them belongs to the next request."""
+    def __init__(self, method: str, raw_target: str, headers: HeaderLines, *, wants_close: bool, size: int) -> None:
+        self.method = method
+        self.raw_target = raw_target
+        self.headers = headers
+        self.wants_close = wants_close
+        self.size = size
+        """Bytes; what was received behind them belongs to the next request."""
 
 
 def find_head_limits(config: Any) -> HeadLimits | None:
@@ -101,7 +101,11 @@ def parse_plain_head(received: bytes, limits: HeadLimits) -> PlainHead | None:
     if connection not in (b"", b"keep-alive", b"close"):
         return None
     return PlainHead(
-        _PLAIN_METHODS[method], raw_target.decode("ascii"), headers, connection == b"close", parsed["consumed"]
+        _PLAIN_METHODS[method],
+        raw_target.decode("ascii"),
+        headers,
+        wants_close=connection == b"close",
+        size=parsed["consumed"],
     )
 
 

@@ -6,8 +6,6 @@ client sends the same bytes again, what was found in them the first time still h
 
 from __future__ import annotations
 
-import msgspec
-
 from app.core.client_address import build_forwarded_for
 from app.core.cookies import parse_single_session_cookie
 from app.core.cross_site import FetchMetadata, build_fetch_metadata, check_cross_site
@@ -27,33 +25,45 @@ from app.services.upstream_request_head import encode_lines
 MOST_SHARED_LINES = 4
 
 
-class HeadFacts(msgspec.Struct):
+class HeadFacts:
     """What was found when the lines came in, and what steps of a call have found since. Refusals are not kept: who is
     refused is judged anew each time."""
 
-    lines: list[tuple[str, str]]
-    headers: HeaderView
-    metadata: FetchMetadata
-    correlation_id: str
-    """The client's; empty unless it is well formed."""
-    traceparent: str
-    """The same."""
-    forwarded_for: str
-    """The client and the trusted proxies behind it; what a backend is told."""
-    client_address: str
-    own_origin: OwnOrigin | None
-    """The one that is addressed; None where it is none of ours."""
-    session_id: str | None = None
-    """The session cookie, once it has been read and there is one."""
-    session_key: str | None = None
-    """What the store knows that session by; None where it can be none of ours."""
-    has_session: bool = False
-    """A session was found behind the cookie."""
-    fitting_sites: set[tuple[str, bool]] = set()
-    """Method, and whether navigations are allowed, for which the cross-site rule lets the call pass."""
-    shared_lines: dict[frozenset[str], bytes] = {}
-    """By the cookies that a route lets through, of a few routes: the lines for a backend that are the same for each
-    such call."""
+    def __init__(
+        self,
+        lines: list[tuple[str, str]],
+        headers: HeaderView,
+        metadata: FetchMetadata,
+        *,
+        correlation_id: str,
+        traceparent: str,
+        forwarded_for: str,
+        client_address: str,
+        own_origin: OwnOrigin | None,
+    ) -> None:
+        self.lines = lines
+        self.headers = headers
+        self.metadata = metadata
+        self.correlation_id = correlation_id
+        """The client's; empty unless it is well formed."""
+        self.traceparent = traceparent
+        """The same."""
+        self.forwarded_for = forwarded_for
+        """The client and the trusted proxies behind it; what a backend is told."""
+        self.client_address = client_address
+        self.own_origin = own_origin
+        """The one that is addressed; None where it is none of ours."""
+        self.session_id: str | None = None
+        """The session cookie, once it has been read and there is one."""
+        self.session_key: str | None = None
+        """What the store knows that session by; None where it can be none of ours."""
+        self.has_session = False
+        """A session was found behind the cookie."""
+        self.fitting_sites: set[tuple[str, bool]] = set()
+        """Method, and whether navigations are allowed, for which the cross-site rule lets the call pass."""
+        self.shared_lines: dict[frozenset[str], bytes] = {}
+        """By the cookies that a route lets through, of a few routes: the lines for a backend that are the same for each
+        such call."""
 
     def __repr__(self) -> str:
         """Cookies and tokens are among what it holds."""
@@ -74,9 +84,9 @@ class HeadReader:
             peer_address, headers.get_all("x-forwarded-for"), self._policy.trusted_networks
         )
         return HeadFacts(
-            lines=lines,
-            headers=headers,
-            metadata=build_fetch_metadata(headers),
+            lines,
+            headers,
+            build_fetch_metadata(headers),
             correlation_id=choose_correlation_id(headers.get("x-correlation-id"), str),
             # Of two, neither: `tracestate` would belong to one of them.
             traceparent=choose_traceparent(traceparents[0], str) if len(traceparents) == 1 else "",

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-import msgspec
-
 from app.core.generations import Generations
 from app.gateway.fast_head import HeadLimits, parse_plain_head, parse_plain_request_line
 from app.gateway.head_facts import HeadFacts
@@ -37,41 +35,55 @@ _Key = tuple[str, bytes]
 """The address of the socket's other end, and the header lines with the empty line behind them."""
 
 
-class _RequestLine(msgspec.Struct):
-    method: str
-    raw_target: str
-    claim: Claim
-    precedent: Precedent
+class _RequestLine:
+    def __init__(self, method: str, raw_target: str, claim: Claim, precedent: Precedent) -> None:
+        self.method = method
+        self.raw_target = raw_target
+        self.claim = claim
+        self.precedent = precedent
 
     def __repr__(self) -> str:
         """A query may hold a code or a state."""
         return f"<_RequestLine {self.method}>"
 
 
-class _Known(msgspec.Struct):
-    facts: HeadFacts
-    wants_close: bool
-    request_lines: dict[bytes, _RequestLine] = {}
+class _Known:
+    def __init__(self, facts: HeadFacts, *, wants_close: bool) -> None:
+        self.facts = facts
+        self.wants_close = wants_close
+        self.request_lines: dict[bytes, _RequestLine] = {}
 
     def __repr__(self) -> str:
         return f"<_Known {len(self.request_lines)}>"
 
 
-class ReadHead(msgspec.Struct):
+class ReadHead:
     """A plain request without a body that a route takes, and what its header lines say."""
 
-    method: str
-    raw_target: str
-    claim: Claim
-    """What the route table says of the target."""
-    facts: HeadFacts
-    wants_close: bool
-    size: int
-    """Bytes; what was received behind them belongs to the next request."""
-    key: _Key | None = None
-    """Of lines that are not remembered yet, and could be."""
-    precedent: Precedent | None = None
-    """Where the header lines were known; of a request line that is too long to be kept it is new each time."""
+    def __init__(
+        self,
+        method: str,
+        raw_target: str,
+        claim: Claim,
+        facts: HeadFacts,
+        *,
+        wants_close: bool,
+        size: int,
+        key: _Key | None = None,
+        precedent: Precedent | None = None,
+    ) -> None:
+        self.method = method
+        self.raw_target = raw_target
+        self.claim = claim
+        """What the route table says of the target."""
+        self.facts = facts
+        self.wants_close = wants_close
+        self.size = size
+        """Bytes; what was received behind them belongs to the next request."""
+        self.key = key
+        """Of lines that are not remembered yet, and could be."""
+        self.precedent = precedent
+        """Where the header lines were known; of a request line that is too long to be kept it is new each time."""
 
     def __repr__(self) -> str:
         """Cookies are among what it holds."""
@@ -128,9 +140,9 @@ class KnownHeads:
             head.raw_target,
             claim,
             self._read(head.headers, peer_address),
-            head.wants_close,
-            head.size,
-            key if is_all else None,
+            wants_close=head.wants_close,
+            size=head.size,
+            key=key if is_all else None,
         )
 
     def keep(self, head: ReadHead) -> None:
@@ -143,7 +155,7 @@ class KnownHeads:
             self._of_sessions.clear()
         if self._of_sessions[facts.session_key] < MOST_OF_A_SESSION:
             self._of_sessions[facts.session_key] += 1
-            self._known.keep(head.key, _Known(facts, head.wants_close))
+            self._known.keep(head.key, _Known(facts, wants_close=head.wants_close))
 
     def age(self) -> None:
         """To be called now and then, so that lines are forgotten also where no others come."""
@@ -159,8 +171,8 @@ def _build_head(known: _Known, request: _RequestLine, size: int) -> ReadHead:
         request.raw_target,
         request.claim,
         known.facts,
-        known.wants_close,
-        size,
+        wants_close=known.wants_close,
+        size=size,
         precedent=request.precedent,
     )
 

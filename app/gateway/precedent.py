@@ -7,31 +7,31 @@ from them, and what follows from them and from who calls; never a refusal, and n
 
 from __future__ import annotations
 
-import msgspec
 
-
-class CallerPrecedent(msgspec.Struct):
+class CallerPrecedent:
     """What holds for calls within one scope of decisions."""
 
-    scope: tuple[str, ...]
-    """The identity's `decision_scope`: this session, with its claims as they were."""
-    question_key: bytes | None = None
-    """What the decision about such a call is remembered by."""
-    lines: bytes | None = None
-    """What a backend is told of the caller and of the route, in its final form."""
+    def __init__(self, scope: tuple[str, ...]) -> None:
+        self.scope = scope
+        """The identity's `decision_scope`: this session, with its claims as they were."""
+        self.question_key: bytes | None = None
+        """What the decision about such a call is remembered by."""
+        self.lines: bytes | None = None
+        """What a backend is told of the caller and of the route, in its final form."""
 
     def __repr__(self) -> str:
         """It names a user and a session."""
         return f"<CallerPrecedent {self.question_key is not None}>"
 
 
-class Precedent(msgspec.Struct):
+class Precedent:
     """What holds for all calls with the same bytes."""
 
-    has_passed: bool = False
-    """The checks that look at nothing but the head (steps 1, 2 and the first half of 4) let such a call pass."""
-    of_caller: CallerPrecedent | None = None
-    """Of the last one."""
+    def __init__(self) -> None:
+        self.has_passed = False
+        """The checks that look at nothing but the head (steps 1, 2 and the first half of 4) let such a call pass."""
+        self.of_caller: CallerPrecedent | None = None
+        """Of the last one."""
 
     def for_scope(self, scope: tuple[str, ...]) -> CallerPrecedent:
         """Returns what holds within this scope, as far as it is known.

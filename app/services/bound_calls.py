@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from app.core.dpop import has_nonce_challenge
 from app.core.errors import ServiceTokenUnavailableError
 from app.core.routes import Service
@@ -35,7 +33,7 @@ class BoundCalls:
         wants a nonce for and that cannot be sent (again) with one."""
         body = None if request.body is None else ReplayableBody(request.body)
         signer = _Signer(token, request.method, self._nonces, self._clock)
-        signed = replace(request, body=body, build_url_headers=signer.build_headers)
+        signed = request.with_url_headers(signer.build_headers, body)
         response = self._upstream.open(service, signed)
         has_nonce = self._note_nonce(response, signer.url)
         if not _is_challenge(response):

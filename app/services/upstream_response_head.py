@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
 from gunicorn_h1c import IncompleteError, ParseError, parse_response
 
 from app.core.errors import UpstreamBadResponseError
@@ -33,21 +32,34 @@ _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout=(\d{1,6})(?:$|[,;\s])", 
 _known_names: dict[bytes, tuple[str, int]] = {}
 
 
-class ResponseHead(msgspec.Struct):
-    """A judged head. `headers` are the lines as they came."""
+class ResponseHead:
+    """A judged head."""
 
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-    content_length: int | None
-    """As declared; to HEAD and in a 304 it describes a body that does not come (RFC 9110 §8.6)."""
-    is_chunked: bool
-    is_persistent: bool
-    """Whether the backend will take another request on this connection (RFC 9112 §9.3)."""
-    keep_alive_seconds: int | None
-    """How long the backend says it keeps an idle connection (RFC 2068 §19.7.1.1)."""
-    size: int
-    """Bytes of the head, its empty line included."""
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: list[tuple[str, str]],
+        *,
+        content_length: int | None,
+        is_chunked: bool,
+        is_persistent: bool,
+        keep_alive_seconds: int | None,
+        size: int,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        """The lines as they came."""
+        self.content_length = content_length
+        """As declared; to HEAD and in a 304 it describes a body that does not come (RFC 9110 §8.6)."""
+        self.is_chunked = is_chunked
+        self.is_persistent = is_persistent
+        """Whether the backend will take another request on this connection (RFC 9112 §9.3)."""
+        self.keep_alive_seconds = keep_alive_seconds
+        """How long the backend says it keeps an idle connection (RFC 2068 §19.7.1.1)."""
+        self.size = size
+        """Bytes of the head, its empty line included."""
 
     def has_body(self, method: str) -> bool:
         return method != "HEAD" and self.status not in {204, 304} and self.status >= 200
@@ -127,11 +139,11 @@ def _build_head(
         status,
         reason.decode("latin-1"),
         headers,
-        content_length,
-        is_chunked,
-        is_persistent,
-        keep_alive_seconds,
-        size,
+        content_length=content_length,
+        is_chunked=is_chunked,
+        is_persistent=is_persistent,
+        keep_alive_seconds=keep_alive_seconds,
+        size=size,
     )
 
 

@@ -85,15 +85,24 @@ class World:
         anything: Any = None
         call = Call(
             request=ProxyRequest(method, target, [], None, "127.0.0.1", "http"),
-            facts=HeadFacts([], anything, anything, "", "", "127.0.0.1", "127.0.0.1", None),
+            facts=HeadFacts(
+                [],
+                anything,
+                anything,
+                correlation_id="",
+                traceparent="",
+                forwarded_for="127.0.0.1",
+                client_address="127.0.0.1",
+                own_origin=None,
+            ),
             request_id="id",
             traceparent="",
             is_preflight=False,
             own_origin=anything,
             received_at=0,
             started_at=0,
-            identity=identity,
         )
+        call.identity = identity
         parsed = parse_request_target(target)
         match = self.table.match(parsed.path)
         assert match is not None

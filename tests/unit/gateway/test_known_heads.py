@@ -275,8 +275,12 @@ def test_request_lines_go_two_minutes_after_a_session_has_ended_whatever_is_call
 def test_no_query_is_in_a_repr() -> None:
     route: Any = SimpleNamespace(id="a")
     claim = Claim(RequestTarget("/a", "code=secret"), RouteMatch(route, {"path": "secret"}), "/a?code=secret")
-    known = known_heads._RequestLine("GET", "/a?code=secret", claim, Precedent(of_caller=CallerPrecedent(("secret",))))
-    assert "secret" not in repr([known, claim, known_heads._Known(Reader()([], PEER), False, {b"secret": known})])
+    precedent = Precedent()
+    precedent.of_caller = CallerPrecedent(("secret",))
+    line = known_heads._RequestLine("GET", "/a?code=secret", claim, precedent)
+    known = known_heads._Known(Reader()([], PEER), wants_close=False)
+    known.request_lines[b"secret"] = line
+    assert "secret" not in repr([line, claim, known, precedent, precedent.of_caller, claim.match])
 
 
 def test_lines_without_a_session_behind_them_are_not_kept() -> None:

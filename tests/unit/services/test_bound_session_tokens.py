@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.core.errors import ServiceTokenUnavailableError
@@ -15,9 +17,8 @@ KEY = generate_dpop_key()
 
 
 def build_bound_service(mode: str = "resource", *, is_bound: bool = True) -> Service:
-    service = build_service(name="crud")
     token = ServiceToken(mode, "urn:crud", "crud:read", is_bound)  # type: ignore[arg-type]
-    return Service(**{name: getattr(service, name) for name in Service.__slots__} | {"token": token})
+    return replace(build_service(name="crud"), token=token)
 
 
 def log_in_bound(world: World) -> str:
