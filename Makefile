@@ -21,13 +21,13 @@ BIN := $(VENV)/bin
 # setuptools warns that a folder named like a package may shadow it; here it is the package.
 PIP_INSTALL := -W ignore -m pip install --quiet --disable-pip-version-check
 
-BENCH_PYTHON ?= $(OWN_PYTHON)
-BENCH_VENV := build/bench/venv
-BENCH_BIN := $(BENCH_VENV)/bin
+# The product as `make install` makes it, compiled: what is tested over sockets, and measured.
+INSTALLED := $(CURDIR)/build/installed
 
 # A stamp file is newer than what it was made from, so that a second run has nothing to do.
 PYTHON_READY := $(VENV)/.ready
-BENCH_READY := $(BENCH_VENV)/.ready
+INSTALLED_READY := build/installed/.ready
+INSTALLED_SOURCES := $(shell find app config -name __pycache__ -prune -o -type f -print 2>/dev/null) wsgi.py gunicorn.conf.py pyproject.toml
 NODE_READY := demo/idp/node_modules/.ready demo/pdp/node_modules/.ready
 FRONTEND_READY := frontend/node_modules/.ready
 DEMO_READY := build/.demo-application
@@ -51,7 +51,7 @@ TEST_FOLDER := $(shell test "$$(df --output=avail --block-size=M /dev/shm 2>/dev
 
 .PHONY: setup
 setup: ## Install everything the other targets need; quick when nothing changed
-	@$(SIDE_BY_SIDE) python-setup node-setup demo-application browser-setup redis-setup load-setup
+	@$(SIDE_BY_SIDE) python-setup installed node-setup demo-application browser-setup redis-setup load-setup
 
 .PHONY: demo
 demo: python-setup node-setup demo-application ## Start the whole product on this machine and print where to look; Ctrl-C ends it
@@ -62,6 +62,7 @@ demo-traefik: python-setup node-setup demo-application redis-setup ## The same b
 	@$(BIN)/python -m demo.behind_traefik
 
 .PHONY: test
+test: export BFF_PRODUCT := $(INSTALLED)
 test: setup ## Run the whole suite, real servers and a real browser included
 	@$(SIDE_BY_SIDE) frontend-test $(BEFORE_THE_TESTS)
 	PYTEST_DEBUG_TEMPROOT=$(TEST_FOLDER) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -71,16 +72,19 @@ frontend-test: frontend-setup ## Check the browser side alone: types, tests, the
 	cd frontend && npm run --silent check
 
 .PHONY: test-long
+test-long: export BFF_PRODUCT := $(INSTALLED)
 test-long: setup ## Run the drills that take minutes: GiB transfers, kill -9 under load, half an hour of steady load, fuzzing
 	$(BIN)/python -m pytest -m long -s
 
 .PHONY: bench
+bench: export BFF_PRODUCT := $(INSTALLED)
 bench: bench-setup ## Measure the BFF beside other proxies: OPTIONS=--quick for a first look, OPTIONS=--help for more
-	$(BENCH_BIN)/python -m bench.proxies $(OPTIONS)
+	$(BIN)/python -m bench.proxies $(OPTIONS)
 
 .PHONY: flame
+flame: export BFF_PRODUCT := $(INSTALLED)
 flame: bench-setup ## Draw where a proxied call spends its time (build/bench/flame.svg)
-	$(BENCH_BIN)/python -m bench.proxies.flame $(OPTIONS)
+	$(BIN)/python -m bench.proxies.flame $(OPTIONS)
 
 .PHONY: lint
 lint: python-setup frontend-setup ## Look for faults in style and for unformatted code
@@ -157,22 +161,34 @@ load-setup:
 	@tools/ensure-programs nginx wrk
 
 .PHONY: bench-setup
-bench-setup: setup $(BENCH_READY)
+bench-setup: setup
 	@tools/ensure-programs apache2 mod_auth_openidc curl
 
-$(BENCH_READY): requirements/dev.txt requirements/build.txt pyproject.toml
-	@PYTHON="$(BENCH_PYTHON)" tools/ensure-programs venv
-	rm -rf $(BENCH_VENV) && $(BENCH_PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/dev.txt
-	$(BENCH_BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+.PHONY: installed
+installed: $(INSTALLED_READY) ; @:
+
+$(INSTALLED_READY): $(INSTALLED_SOURCES) tools/compile.py requirements/compile.txt requirements/runtime.txt requirements/build.txt
+	@echo "Installing the product into build/installed and compiling it; two minutes, and only when it has changed."
+	@$(MAKE) --silent install PREFIX="$(INSTALLED)" PYTHON="$(OWN_PYTHON)"
 	@touch $@
 
 # --- the production installation: the Dockerfile runs these, and so may anybody without Docker ---
 
 PREFIX ?= /srv/bff
+# What every call runs through is compiled for the machine; COMPILED=no leaves it to the interpreter, a third slower.
+COMPILED ?= yes
+COMPILER := build/compiler/bin/python
 
 .PHONY: install
-install: install-dependencies install-application ## Install or update the product for production under PREFIX (default /srv/bff)
+install: install-compiler install-dependencies install-application ## Install or update the product for production under PREFIX (default /srv/bff)
+
+.PHONY: install-compiler
+install-compiler:
+ifeq ($(COMPILED),yes)
+	@PYTHON="$(PYTHON)" tools/ensure-programs c-compiler python-headers || { echo "Or do without: make install COMPILED=no" >&2; exit 1; }
+	$(PYTHON) -m venv build/compiler
+	$(COMPILER) $(PIP_INSTALL) --require-hashes -r requirements/compile.txt
+endif
 
 .PHONY: install-dependencies
 install-dependencies:
@@ -184,7 +200,11 @@ install-dependencies:
 install-application:
 	cp -R app config wsgi.py gunicorn.conf.py pyproject.toml README.md $(PREFIX)/
 	test -e $(PREFIX)/ServiceConfigs || cp -R ServiceConfigs $(PREFIX)/
+	find $(PREFIX)/app -name '*.so' -delete  # made from what was there before
 	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable $(PREFIX)
+ifeq ($(COMPILED),yes)
+	$(COMPILER) tools/compile.py $(PREFIX)
+endif
 	$(PREFIX)/.venv/bin/python -m compileall -q $(PREFIX)/app
 	install -d -m 0700 $(PREFIX)/var
 
@@ -200,4 +220,5 @@ lock: ## Pin the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade --extra redis pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --upgrade --extra redis --extra dev --constraint requirements/runtime.txt pyproject.toml --output-file requirements/dev.txt
 	echo 'setuptools>=77' | $(LOCK) --upgrade - --output-file requirements/build.txt
+	printf 'mypy\nsetuptools\n' | $(LOCK) --upgrade --constraint requirements/dev.txt --constraint requirements/build.txt - --output-file requirements/compile.txt
 	echo 'uv' | $(LOCK) --upgrade - --output-file requirements/lock-tool.txt

@@ -248,7 +248,7 @@ def build_client_lines(
 def build_edge_lines(*, forwarded_for: str, proto: str, host: str) -> list[tuple[str, str]]:
     """Returns the header lines that tell a backend where the client called from and to."""
     lines = [("X-Forwarded-For", forwarded_for), ("X-Forwarded-Proto", proto), ("X-Forwarded-Host", host)]
-    _check_own(*(value for _, value in lines))
+    _check_own(*[value for _, value in lines])
     return lines
 
 
@@ -273,7 +273,7 @@ def _encode_caller_lines(prefix: str, *identity: str) -> bytes:
     lines = [("X-Forwarded-Prefix", prefix)] if prefix else []
     if identity:
         lines += _build_identity_lines(*identity)
-    _check_own(*(value for _, value in lines))
+    _check_own(*[value for _, value in lines])
     return _encode_own("".join([f"{name}: {value}\r\n" for name, value in lines]))
 
 

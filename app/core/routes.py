@@ -128,11 +128,11 @@ class RouteTable:
         """Raises `RouteConflictError` for ties and for routes behind own endpoints, ValueError for a malformed path."""
         self.routes: tuple[Route, ...] = tuple(routes)
         paths = [parse_route_path(route.path) for route in self.routes]
-        ties = (RouteConflict(self.routes[second], self.routes[first]) for first, second in find_ties(paths))
+        ties = [RouteConflict(self.routes[second], self.routes[first]) for first, second in find_ties(paths)]
         conflicts = (*_find_unreachable(zip(self.routes, paths, strict=True)), *ties)
         if conflicts:
             raise RouteConflictError(conflicts)
-        self._table = PathTable((route.path, route) for route in self.routes)
+        self._table = PathTable([(route.path, route) for route in self.routes])
 
     def match(self, path: str) -> RouteMatch | None:
         """Returns the most specific route for a raw path, with what its segments and `*` caught, or None."""

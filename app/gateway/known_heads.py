@@ -113,7 +113,8 @@ class KnownHeads:
         """As `parse_plain_head`, and None too for what no route takes."""
         line_end = received.find(b"\r\n")
         size = received.find(b"\r\n\r\n", line_end) + 4
-        key = (peer_address, received[line_end:size])
+        # A head that is not all here yields no lines, and nothing is known by none.
+        key = (peer_address, received[line_end:size] if 0 <= line_end < size else b"")
         known = self._known.find(key)
         if known is not None:
             line = received[:line_end]

@@ -108,7 +108,7 @@ class Cells:
         if self._directory is None:
             return _add_up([bytes(self._raw)])
         with _locked(self._directory, fcntl.LOCK_SH):
-            return _add_up(path.read_bytes() for path in self._directory.glob("*.cells"))
+            return _add_up([path.read_bytes() for path in self._directory.glob("*.cells")])
 
     def _allocate(self, metric: Metric, labels: tuple[str, ...]) -> int:
         with self._lock:

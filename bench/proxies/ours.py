@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -28,8 +27,9 @@ from app.settings.schema.session_section import RedisSettings, SessionSettings
 from bench.proxies.contestant import JSON_PATH, Caller, Contestant, write_callers
 from bench.proxies.machine import Cores
 from bench.proxies.others import Backend
-from tests.support.bff import PROJECT, build_settings, merge, write_configuration
+from tests.support.bff import build_settings, merge, write_configuration
 from tests.support.processes import free_port, is_answering, minimal_environment, start_server
+from tests.support.product import GUNICORN, PRODUCT
 from tests.support.real_op import CRUD_AUDIENCE, CRUD_SCOPE, RealOp
 from tests.support.redis_servers import RedisServer
 
@@ -130,13 +130,13 @@ def start_ours(directory: Path, world: World, setup: Setup) -> Contestant:
     worker = ["--worker-class", setup.worker_class] if setup.worker_class else []
     child = start_server(
         setup.name,
-        world.cores.pin_proxy([sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *worker, "wsgi:app"]),
+        world.cores.pin_proxy([*GUNICORN, *worker, "wsgi:app"]),
         log_path=directory / "log",
         ready=lambda _: is_answering(f"http://127.0.0.1:{port}/health/live", status=200),
         environment=minimal_environment(
             BFF_BIND=f"127.0.0.1:{port}", BFF_CONFIG_DIR=str(directory / "config"), WEB_CONCURRENCY="1"
         ),
-        directory=PROJECT,
+        directory=PRODUCT,
         timeout_seconds=120,
     )
     redis_prefix = prefix if setup.uses_redis else ""

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.bff import PROJECT, Bff, build_route, build_settings, merge, start_bff, write_configuration
+from tests.support.bff import Bff, build_route, build_settings, merge, start_bff, write_configuration
 from tests.support.processes import free_port, is_answering, minimal_environment, wait_until
+from tests.support.product import GUNICORN, PRODUCT, PYTHON
 from tests.support.raw_backend import find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 
 pytestmark = pytest.mark.live
 
-COMMAND = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+COMMAND = [*GUNICORN, "wsgi:app"]
 
 
 def build_routes() -> dict[str, Any]:
@@ -73,7 +73,7 @@ def read_metrics(http: requests.Session, internal_port: int) -> dict[str, float]
 
 def run_to_end(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        COMMAND, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        COMMAND, cwd=PRODUCT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -224,7 +224,7 @@ def test_a_log_that_nobody_reads_stalls_neither_calls_nor_the_stop(tmp_path: Pat
     port, internal_port = free_port(), free_port()
     environment = {**write_files(tmp_path, port, internal_port), "WEB_CONCURRENCY": "1"}
     process = subprocess.Popen(
-        COMMAND, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        COMMAND, cwd=PRODUCT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
     assert process.stdout is not None
     try:
@@ -261,8 +261,8 @@ for seconds in (file["graceful_timeout"], 3):
 
 def test_a_worker_gets_its_own_time_to_stop_and_a_command_line_has_its_way(tmp_path: Path) -> None:
     environment = write_files(tmp_path, free_port(), free_port(), server={"graceful_timeout_seconds": 7})
-    command = [sys.executable, "-c", TELL_WORKERS_TIME]
+    command = [PYTHON, "-c", TELL_WORKERS_TIME]
     told = subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=True
+        command, cwd=PRODUCT, env=environment, capture_output=True, text=True, timeout=60, check=True
     ).stdout
     assert [int(line) for line in told.splitlines() if line.isdigit()] == [7, 3]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,13 +23,12 @@ import requests
 from tests.support.bff import Bff, start_bff, start_crud_service
 from tests.support.browser_client import BrowserClient
 from tests.support.processes import free_port, wait_until
+from tests.support.product import BFF_COMMAND
 from tests.support.real_op import OpClient, RealOp, start_op
 from tests.support.redis_servers import RedisServer
 from tests.unit.services.key_store.support import read_stored_keys
 
 pytestmark = pytest.mark.live
-
-BFF_COMMAND = Path(sys.executable).with_name("bff")
 
 
 @contextmanager
@@ -61,7 +59,7 @@ def running_world(directory: Path, *, publish_ahead_seconds: int, jwks_cache: st
 
 
 def run_keys(bff: Bff, *arguments: str) -> Any:
-    command = [str(BFF_COMMAND), "keys", *arguments, "--json", "--config-dir", str(bff.directory / "config")]
+    command = [BFF_COMMAND, "keys", *arguments, "--json", "--config-dir", str(bff.directory / "config")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.bff import PROJECT, Bff, build_route, start_bff
+from tests.support.bff import Bff, build_route, start_bff
 from tests.support.doors import DOORS, Door
 from tests.support.gateway import parse_answer
 from tests.support.log_lines import read_lines
 from tests.support.processes import wait_until
+from tests.support.product import PRODUCT
 from tests.support.raw_backend import OK_ANSWER, Conversation, RawBackend, find_closed_port
 from tests.support.real_op import BASIC_CLIENT
 from tests.support.wire import Wire
@@ -27,7 +28,7 @@ WORKER_CONNECTIONS = 3
 MAX_REQUESTS, JITTER = 5, 3
 DEPLOYERS_SETTINGS = f"""
 import runpy
-globals().update(runpy.run_path({str(PROJECT / "gunicorn.conf.py")!r}))
+globals().update(runpy.run_path({str(PRODUCT / "gunicorn.conf.py")!r}))
 worker_connections = {WORKER_CONNECTIONS}
 
 def pre_request(worker, request):

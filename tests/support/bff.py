@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,9 +24,9 @@ from tests.support.browser_client import BrowserClient
 from tests.support.doors import Door, build_door_options
 from tests.support.log_scan import find_leaks
 from tests.support.processes import Child, free_port, is_answering, minimal_environment, start_server, wait_until
+from tests.support.product import BFF_COMMAND, GUNICORN, PRODUCT, PROJECT
 from tests.support.real_op import OpClient, RealOp, start_op
 
-PROJECT = Path(__file__).parents[2]
 WORKERS = 3
 PAGE = PROJECT / "tests" / "browser" / "page"
 """A page without a framework or an SDK, which shows what it gets: served on the BFF's own host."""
@@ -105,11 +104,12 @@ def start_bff(
         BFF_CONFIG_DIR=str(directory / "config"),
         WEB_CONCURRENCY=str(workers),
         PYTHONWARNINGS="default",
+        PYTHONPATH=str(PROJECT),  # for the other door's worker class; the product itself lies where it is started
     )
     child = start_server(
         f"bff-{port}",
         [
-            *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
+            *GUNICORN,
             *build_door_options(door),
             *options,
             "wsgi:app",
@@ -117,7 +117,7 @@ def start_bff(
         log_path=directory / "logs" / "bff.log",
         ready=lambda _: is_answering(f"http://127.0.0.1:{port}/health/live", status=200),
         environment=environment,
-        directory=PROJECT,
+        directory=PRODUCT,
     )
     return Bff(child, port, internal_port, directory)
 
@@ -125,9 +125,9 @@ def start_bff(
 def run_command(bff: Bff, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The `bff` command, with the configuration that the workers run with."""
     return subprocess.run(
-        [str(Path(sys.executable).with_name("bff")), *arguments],
+        [BFF_COMMAND, *arguments],
         env=minimal_environment(BFF_CONFIG_DIR=str(bff.directory / "config")),
-        cwd=PROJECT,
+        cwd=PRODUCT,
         capture_output=True,
         text=True,
         timeout=60,
