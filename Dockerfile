@@ -1,12 +1,13 @@
 # The BFF as a container. Its steps are make targets, so that they run, and are tested, without Docker too.
 
 FROM python:3.11-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # Dependencies first: they change seldom, and this layer is kept while only the application changes.
 COPY Makefile ./
 COPY requirements requirements
-RUN make install-dependencies PREFIX=/srv/bff
+COPY tools tools
+RUN make install-compiler install-dependencies PREFIX=/srv/bff
 COPY pyproject.toml README.md wsgi.py gunicorn.conf.py ./
 COPY app app
 COPY config config

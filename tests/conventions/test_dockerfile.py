@@ -16,7 +16,7 @@ def arguments_of(keyword: str) -> list[str]:
 
 
 def make_targets_in(text: str) -> set[str]:
-    return set(re.findall(r"\bmake ([a-z][a-z-]*)", text))
+    return {target for targets in re.findall(r"\bmake ((?:[a-z][a-z-]* )+)", text) for target in targets.split()}
 
 
 def has_make_target(name: str) -> bool:
@@ -25,14 +25,14 @@ def has_make_target(name: str) -> bool:
 
 def test_every_make_target_of_a_build_step_exists() -> None:
     used = {target for run in arguments_of("RUN") for target in make_targets_in(run) if "apt-get" not in run}
-    assert used == {"install-dependencies", "install-application"}
+    assert used == {"install-compiler", "install-dependencies", "install-application"}
     assert all(has_make_target(target) for target in used)
 
 
 def test_install_is_the_build_steps_and_nothing_else() -> None:
     install = re.search(r"^install:([^#\n]*)", MAKEFILE, re.MULTILINE)
     assert install is not None
-    assert install.group(1).split() == ["install-dependencies", "install-application"]
+    assert install.group(1).split() == ["install-compiler", "install-dependencies", "install-application"]
 
 
 def test_the_image_does_not_run_as_root() -> None:

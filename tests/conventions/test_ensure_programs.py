@@ -35,6 +35,16 @@ def test_everything_missing_is_named_at_once_by_its_package(machine: Path) -> No
     assert "apt-get install nodejs npm chromium" in done.stderr
 
 
+def test_a_compiler_and_the_headers_of_python_are_named_by_their_packages(machine: Path) -> None:
+    add_program(machine, "python3", f"echo {machine}")
+    done = ensure(machine, "c-compiler", "python-headers")
+    assert done.returncode == 1
+    assert "Missing on this machine: gcc libc6-dev python3-dev." in done.stderr
+    add_program(machine, "gcc", "exit 0")
+    (machine / "Python.h").touch()
+    assert ensure(machine, "c-compiler", "python-headers").returncode == 0
+
+
 def test_what_is_there_is_left_alone(machine: Path) -> None:
     add_program(machine, "chromium", "exit 0")
     done = ensure(machine, "chromium")

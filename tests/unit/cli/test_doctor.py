@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from app.cli import main
+from app.cli import doctor_checks, main
 from app.services.key_ring import build_default_key_file, load_or_create_key_ring
 from app.services.state_store.directory import DirectoryStateStore
 from tests.support.fake_idp import FakeIdp
@@ -20,6 +22,7 @@ from tests.unit.settings.config_folder import GOOD_SECRET, ConfigFolder
 
 PARTS = [
     "configuration",
+    "modules",
     "store",
     "data key",
     "signing keys",
@@ -60,7 +63,8 @@ class Deployment:
 
 
 @pytest.fixture
-def bff(tmp_path: Path) -> Deployment:
+def bff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    monkeypatch.setattr("app.gateway.pipeline.__file__", "/srv/bff/app/gateway/pipeline.so")  # as installed
     return Deployment(tmp_path)
 
 
@@ -104,6 +108,26 @@ def test_warnings_of_the_configuration_are_a_note(bff: Deployment, idp: FakeIdp)
     status, found = bff.examine()
     assert (status, found["configuration"][0]) == (0, "note")
     assert "1 warning" in found["configuration"][1]
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "outcome", "told", "next_step"),
+    [
+        ("/srv/bff/app/gateway/pipeline.cpython-311-x86_64-linux-gnu.so", "production", "ok", "is compiled", ""),
+        ("/srv/bff/app/gateway/pipeline.py", "production", "note", "left to the interpreter", "make install"),
+        ("/work/app/gateway/pipeline.py", "development", "ok", "left to the interpreter", ""),
+    ],
+)
+def test_modules_that_are_not_compiled_are_a_note_in_production(
+    monkeypatch: pytest.MonkeyPatch, file: str, environment: str, outcome: str, told: str, next_step: str
+) -> None:
+    monkeypatch.setattr("app.gateway.pipeline.__file__", file)
+    configuration: Any = SimpleNamespace(settings=SimpleNamespace(environment=environment))
+    found = doctor_checks._tell_modules(configuration)
+    assert (found.name, found.outcome) == ("modules", outcome)
+    assert told in found.told
+    assert next_step in found.next_step
+    assert bool(found.next_step) is bool(next_step)
 
 
 def test_a_provider_that_cannot_be_reached_fails_and_the_rest_is_tried(bff: Deployment) -> None:
