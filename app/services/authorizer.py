@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from app.core.errors import PdpUnavailableError
 from app.core.permissions import Question, build_decision_key, encode_properties, encode_question
 from app.services.decision_cache import DecisionCache, Scope
@@ -32,16 +30,17 @@ class DecisionPoint(Protocol):
     def evaluate_all(self, questions: Sequence[bytes], request_id: str) -> list[Decision]: ...
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided:
     """A decision, and whether it was remembered."""
 
-    decision: Decision
-    is_remembered: bool
-    key: bytes | None = None
-    """What `recall` finds the decision by, as long as it is remembered; None where it never is."""
+    def __init__(self, decision: Decision, *, is_remembered: bool, key: bytes | None = None) -> None:
+        self.decision = decision
+        self.is_remembered = is_remembered
+        self.key = key
+        """What `recall` finds the decision by, as long as it is remembered; None where it never is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Asked:
     question: Question
     encoded: bytes
@@ -180,7 +179,7 @@ def build_batches(asked: Iterable[_Asked], max_batch: int) -> list[list[_Asked]]
     return [batch.members for batch in batches]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Batch:
     members: list[_Asked]
     properties: dict[tuple[str, str, str], bytes]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from app.core.errors import AccessDeniedError, InsufficientUserAuthenticationError
 from app.core.identity import Identity
 from app.core.permissions import TIME_FACT, CallFacts, Permission, QuestionPolicy, build_question
@@ -18,16 +16,19 @@ from app.services.session_store import build_utc_time
 _NO_FACTS = CallFacts()
 
 
-class Asking(msgspec.Struct, frozen=True):
+class Asking:
     """Who asks, and in which call."""
 
-    identity: Identity
-    acr: str
-    client_address: str
-    route_id: str
-    """The route, the `forward_auth` entry or the endpoint of ours that was called."""
-    method: str
-    request_id: str
+    def __init__(
+        self, identity: Identity, acr: str, client_address: str, route_id: str, method: str, request_id: str
+    ) -> None:
+        """`route_id` names the route, the `forward_auth` entry or the endpoint of ours that was called."""
+        self.identity = identity
+        self.acr = acr
+        self.client_address = client_address
+        self.route_id = route_id
+        self.method = method
+        self.request_id = request_id
 
 
 class PermissionGuard:

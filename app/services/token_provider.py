@@ -22,7 +22,7 @@ from app.core.errors import (
     SessionExpiredError,
     StoreUnavailableError,
 )
-from app.core.routes import Service, ServiceToken
+from app.core.routes import Service
 from app.services.dpop_key import AccessToken, BoundToken, DpopKey, parse_dpop_key
 from app.services.held_tokens import find_due_time, get_user_token
 from app.services.oidc_client import OidcClient
@@ -74,8 +74,8 @@ class TokenProvider:
         self._lock_wait_seconds = idp_timeout_seconds * 2  # the holder may have to fetch the metadata first
         self._clock = clock
         self._get_own_dpop_key = get_own_dpop_key
-        self._cache_keys: dict[tuple[str, ServiceToken], str] = {}
-        """By the service's name and what it wants."""
+        self._cache_keys: dict[str, tuple[Service, str]] = {}
+        """By the service's name, which belongs to one service at a time."""
         self._held: dict[str, _Held] = {}
         self._services: dict[str, Service] = {}
         self._failed_at: dict[str, float] = {}
@@ -111,10 +111,10 @@ class TokenProvider:
                     self._renew(service, cache_key)
 
     def _get_service_token(self, service: Service) -> AccessToken:
-        asked = (service.name, service.token)
-        cache_key = self._cache_keys.get(asked)
-        if cache_key is None:
-            cache_key = self._cache_keys[asked] = _build_cache_key(service)
+        known = self._cache_keys.get(service.name)
+        if known is None or known[0] is not service:
+            known = self._cache_keys[service.name] = (service, _build_cache_key(service))
+        cache_key = known[1]
         held = self._held.get(cache_key)
         if held is None or held.renew_at <= self._clock():
             held = self._renew(service, cache_key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from msgspec.structs import replace
 
 from app.core.identity import Identity
 from app.core.permissions import (
@@ -18,6 +17,7 @@ from app.core.permissions import (
     build_question,
     encode_question,
 )
+from tests.support.identities import change_identity
 
 ALICE = Identity("alice", "sub-of-alice", "op", "reference", {"roles": ["editor"], "email": "alice@example.com"})
 READ_FORM = Permission("read", Resource("form", "42", {"kind": "public"}))
@@ -56,7 +56,7 @@ def test_a_question_holds_the_claims_and_facts_that_were_named_and_that_there_ar
 
 def test_d2_the_same_id_from_two_issuers_is_two_questions_where_the_provider_is_told() -> None:
     told = QuestionPolicy(context_facts=("provider",))
-    ours, theirs = build(told), build(told, identity=replace(ALICE, provider="partners"))
+    ours, theirs = build(told), build(told, identity=change_identity(ALICE, provider="partners"))
     assert json.loads(encode_question(theirs))["context"] == {"provider": "partners"}
     assert build_decision_key(encode_question(ours)) != build_decision_key(encode_question(theirs))
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from app.core.errors import AccessDeniedError
 from app.core.identity import Identity
@@ -24,6 +23,7 @@ from app.services.enforcement_switch import EnforcementSwitch
 from app.services.path_mapper import MappedCall, PathMapper
 from app.services.pdp_answers import Decision
 from app.services.permission_guard import PermissionGuard
+from tests.support.identities import change_identity
 from tests.unit.core.builders import ALICE, build_route
 
 MAPPING = PermissionMapping("form", "read", "{path}", {"kind": "?kind"})
@@ -124,9 +124,9 @@ def test_the_same_call_is_mapped_and_asked_for_once() -> None:
         pytest.param({"target": "/forms/7?kind=b"}, id="query"),
         pytest.param({"target": "/forms/7?"}, id="empty-query"),
         pytest.param({"method": "POST"}, id="method"),
-        pytest.param({"identity": replace(ALICE, session_reference="ref-2")}, id="session"),
-        pytest.param({"identity": replace(ALICE, claims={"roles": ["admin"]}, claims_version=1)}, id="claims"),
-        pytest.param({"identity": replace(ALICE, provider="other.example")}, id="provider"),
+        pytest.param({"identity": change_identity(ALICE, session_reference="ref-2")}, id="session"),
+        pytest.param({"identity": change_identity(ALICE, claims={"roles": ["admin"]}, claims_version=1)}, id="claims"),
+        pytest.param({"identity": change_identity(ALICE, provider="other.example")}, id="provider"),
     ],
 )
 def test_whatever_a_question_follows_from_makes_another_call(other: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def test_whatever_a_question_follows_from_makes_another_call(other: dict[str, An
 
 def test_nobody_is_let_in_by_what_another_may_do() -> None:
     world = World()
-    bob = replace(ALICE, user_id="bob", subject="bob")
+    bob = change_identity(ALICE, user_id="bob", subject="bob")
     assert world.call() == "allow"
     for _ in range(2):
         with pytest.raises(AccessDeniedError):
@@ -166,7 +166,7 @@ def test_what_depends_on_the_call_itself_is_always_built_anew() -> None:
 
 def test_a_caller_without_a_session_leaves_nothing_behind() -> None:
     world = World()
-    caller = replace(ALICE, session_reference="")
+    caller = change_identity(ALICE, session_reference="")
     world.call(identity=caller)
     world.call(identity=caller)
     assert world.mapper.mapped == 2

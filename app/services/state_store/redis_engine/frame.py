@@ -32,6 +32,14 @@ class UnreadableFrameError(Exception):
     """What lies there is damaged, belongs to another key, or is of a later version. The message says which."""
 
 
+class RedisMark(msgspec.Struct, frozen=True):
+    """Tells one write from every other, and when it was read."""
+
+    head: bytes
+    read_at_position: int
+    expires_at: float
+
+
 class Frame(msgspec.Struct, frozen=True):
     head: bytes
     value: bytes

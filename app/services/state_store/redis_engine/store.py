@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 
-import msgspec
 import structlog
 
 from app.core.errors import StoreUnavailableError
@@ -22,7 +21,13 @@ from app.services.state_store.redis_engine.agenda import RedisAgendas
 from app.services.state_store.redis_engine.caller import RedisCaller
 from app.services.state_store.redis_engine.changes import Changes
 from app.services.state_store.redis_engine.data_loss import DataLossWatch
-from app.services.state_store.redis_engine.frame import HEAD_BYTES, UnreadableFrameError, build_frame, parse_frame
+from app.services.state_store.redis_engine.frame import (
+    HEAD_BYTES,
+    RedisMark,
+    UnreadableFrameError,
+    build_frame,
+    parse_frame,
+)
 from app.services.state_store.redis_engine.listener import ChangeListener, build_announcement
 from app.services.state_store.redis_engine.lock import LeasedLocks
 from app.services.state_store.redis_engine.scripts import Script, build_command, build_script_command
@@ -38,19 +43,12 @@ _PROBE_LIFETIME_MILLISECONDS = 60_000
 _log = structlog.get_logger(__name__)
 
 
-class RedisMark(msgspec.Struct, frozen=True):
-    """Tells one write from every other, and when it was read."""
-
-    head: bytes
-    read_at_position: int
-    expires_at: float
-
-
-class _Name(msgspec.Struct, frozen=True):
+class _Name:
     """A record's key as Redis has it. What follows the kind decides the slot: all records of a session lie together."""
 
-    redis_key: str
-    is_announced: bool
+    def __init__(self, redis_key: str, *, is_announced: bool) -> None:
+        self.redis_key = redis_key
+        self.is_announced = is_announced
 
 
 class RedisStateStore:
@@ -91,7 +89,7 @@ class RedisStateStore:
 
     def find_together(self, *keys: str) -> tuple[StoredRecord | None, ...]:
         position = self._changes.position
-        command = build_command("MGET", *(self._build_name(key).redis_key for key in keys))
+        command = build_command("MGET", *[self._build_name(key).redis_key for key in keys])
         contents = self._caller.call("find_together", command)
         return tuple(self._parse(key, content, position) for key, content in zip(keys, contents, strict=True))
 
@@ -244,7 +242,7 @@ class RedisStateStore:
         if match is None:
             raise ValueError("a key is kind:name, in plain ASCII")
         kind = match["kind"]
-        return _Name(f"{self._key_prefix}{kind}:{{{match['name']}}}", kind in ANNOUNCED_KINDS)
+        return _Name(f"{self._key_prefix}{kind}:{{{match['name']}}}", is_announced=kind in ANNOUNCED_KINDS)
 
     def _complain_once(self, key: str, reason: str) -> None:
         if self._complaints.is_new(key, reason):
