@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def installed() -> Path:
     )
     assert made.returncode == 0, made.stdout + made.stderr
     return INSTALLED
+
+
+def test_what_cannot_be_compiled_changes_nothing_of_an_installation(installed: Path, tmp_path: Path) -> None:
+    module = tmp_path / "app" / "faulty.py"
+    module.parent.mkdir()
+    module.write_text('number: int = "none"\n', encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text('[tool.bff]\ncompiled = ["app/faulty.py"]\n', encoding="utf-8")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    before = sorted(tmp_path.rglob("*"))
+    compiler = str(installed.parent / "compiler" / "bin" / "python")
+    done = subprocess.run(
+        [compiler, "tools/compile.py", str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "app/faulty.py:1: error: Incompatible types in assignment" in done.stdout + done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_every_module_that_is_to_be_compiled_is(installed: Path, tmp_path: Path) -> None:
