@@ -30,7 +30,8 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.headers import HeaderView, check_unrepeated_headers, parse_connection_tokens
 from app.gateway.event_streams import EventStreams
-from app.gateway.fast_head import LARGEST_PLAIN_BYTES, find_head_limits
+from app.gateway.fast_head import HeadLimits, find_head_limits
+from app.gateway.fast_lane import Connection, FastLane
 from app.gateway.http1 import SERVER_NAME
 from app.gateway.known_heads import KnownHeads
 from app.gateway.lingering import drop_unread_body
@@ -67,31 +68,6 @@ class _Services(Protocol):
     def event_streams(self) -> EventStreams: ...
 
 
-class _Connection:
-    """What is known about the connection that the current greenlet serves."""
-
-    __slots__ = ("green", "is_first", "is_public", "peer_address", "request", "sock", "unreader")
-
-    def __init__(self, sock: Any, peer_address: str, *, is_public: bool) -> None:
-        self.sock = sock
-        self.green: GreenSocket | None = None
-        """For the fast lane's waiting; closed before the socket."""
-        self.peer_address = peer_address
-        self.is_public = is_public
-        self.is_first = True
-        self.request: Any = None
-        """The one that gunicorn's parser has read last."""
-        self.unreader: Any = None
-        """Holds what was received and not parsed: a next request that came early (pipelining)."""
-
-    @property
-    def has_more(self) -> bool:
-        """Bytes of a next request are here already, or hidden in the TLS layer."""
-        if isinstance(self.sock, ssl.SSLSocket):
-            return True
-        return self.unreader is not None and bool(self.unreader.buf.getbuffer().nbytes)
-
-
 class BffWorker(GeventWorker):  # type: ignore[misc]
     """See the module's docstring for what differs from gunicorn's gevent worker."""
 
@@ -124,41 +100,48 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         self._has_hooks = hooks != (gunicorn.config.PreRequest.default, gunicorn.config.PostRequest.default)
         # The hooks want gunicorn's own request.
         limits = None if self._has_hooks else find_head_limits(self.cfg)
-        pipeline = services.pipeline
-        self._heads = KnownHeads(limits, pipeline.read_head, pipeline.claim, time.monotonic) if limits else None
+        self._lane = self._build_lane(services.pipeline, limits) if limits else None
         # What is loaded by now stays; a collection need not look through it again and again.
         gc.collect()
         gc.freeze()
 
+    def _build_lane(self, pipeline: Pipeline, limits: HeadLimits) -> FastLane:
+        return FastLane(
+            KnownHeads(limits, pipeline.read_head, pipeline.claim, time.monotonic),
+            self._door,
+            count_call=self._count_call,
+            idle=self._idle,
+            header_timeout_seconds=self._header_timeout_seconds,
+            keepalive_seconds=self._keepalive_seconds,
+        )
+
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serves one connection from its first byte to its last."""
-        connection = _Connection(client, _get_peer_address(addr), is_public=not self._is_internal(client))
+        connection = Connection(client, _get_peer_address(addr), is_public=not self._is_internal(client))
         self._local.connection = connection
-        if self._heads is None or not connection.is_public or not self.cfg.keepalive:
+        if self._lane is None or not connection.is_public or not self.cfg.keepalive:
             super().handle(listener, client, addr)
             return
+        green: GreenSocket | None = None
         try:
             client.setblocking(1)
-            connection.green = GreenSocket(client)
-            self._serve(connection, self._heads, listener, addr)
+            green = GreenSocket(client)
+            self._serve(connection, self._lane, green, listener, addr)
         except (StopIteration, NoMoreData, OSError):
             return  # the client has gone, or was told that the connection ends
         except BaseException as error:  # noqa: BLE001 - as gunicorn does, which judges it in handle_error
             self.handle_error(connection.request, client, addr, error)
         finally:
-            if connection.green is not None:
-                connection.green.close()
+            if green is not None:
+                green.close()  # before the socket
             close_socket(client)
 
-    def _serve(self, connection: _Connection, heads: KnownHeads, listener: Any, addr: Any) -> None:
+    def _serve(self, connection: Connection, lane: FastLane, green: GreenSocket, listener: Any, addr: Any) -> None:
         """As gunicorn's own loop, with the fast lane before its parser."""
         parser = RequestParser(self.cfg, connection.sock, addr)
         connection.unreader = parser.unreader
         listener_name = listener.getsockname()
-        while received := connection.unreader.take_buffered() or self._receive_head(connection):
-            connection.is_first = False
-            if self._take_fast_lane(connection, heads, received):
-                continue
+        while received := lane.answer_plain_calls(connection, green):
             connection.unreader.unread(received)
             connection.request = None
             with gevent.Timeout(self._header_timeout_seconds, False):
@@ -167,42 +150,12 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
                 return
             self.handle_request(listener_name, connection.request, connection.sock, addr)
 
-    def _take_fast_lane(self, connection: _Connection, heads: KnownHeads, received: bytes) -> bool:
-        """Answers a plain call to a route; False, and nothing done, for any other. Ends the connection as
-        `handle_request` does."""
-        head = heads.parse(received, connection.peer_address)
-        if head is None:
-            return False
-        if head.size < len(received):
-            connection.unreader.unread(received[head.size :])
-        self._count_call()
-        try:
-            goes_on = self._door.carry_plain(head, connection.sock, connection.peer_address)
-            heads.keep(head)
-            if goes_on:
-                return True
-        except (gevent.GreenletExit, SystemExit):
-            pass  # `graceful_timeout_seconds` are over
-        raise StopIteration
-
-    def _receive_head(self, connection: _Connection) -> bytes:
-        """Waits for the first bytes of a request; empty when the client has closed or none come in time."""
-        if connection.green is None:
-            return b""
-        self._idle.add(connection.sock)
-        try:
-            return connection.green.receive(
-                LARGEST_PLAIN_BYTES, self._header_timeout_seconds if connection.is_first else self._keepalive_seconds
-            )
-        finally:
-            self._idle.discard(connection.sock)
-
     def timeout_ctx(self) -> _HeadWait:
         """Entered by gunicorn while it waits for the next request head and reads it."""
         return _HeadWait(self, self._local.connection)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        connection: _Connection = self._local.connection
+        connection: Connection = self._local.connection
         connection.request, connection.unreader, connection.is_first = req, req.unreader, False
         check_head_size(req)
         # gunicorn knows `close` only where it stands alone and first.
@@ -259,9 +212,9 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         if not drop_unread_body(req, sock):
             raise StopIteration
 
-    def wait_for_head(self, connection: _Connection) -> None:
+    def wait_for_head(self, connection: Connection) -> None:
         """Waits for the first byte of a request; raises `StopIteration`, which ends the connection, when none comes."""
-        if connection.has_more:
+        if _has_more(connection):
             return
         self._idle.add(connection.sock)
         seconds = self._header_timeout_seconds if connection.is_first else self._keepalive_seconds
@@ -276,8 +229,8 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
         """Called each second, also while stopping: idle connections end then, as nothing is in flight on them, and
         WebSockets and streams of events are told, for nothing else would end them."""
         super().notify()
-        if self._heads is not None:
-            self._heads.age()
+        if self._lane is not None:
+            self._lane.age()
         if not self.alive:
             self._tunnels.tell_going_away()
             self._event_streams.tell_going_away()
@@ -301,7 +254,7 @@ class BffWorker(GeventWorker):  # type: ignore[misc]
 class _HeadWait:
     """A context that waits for a head's first byte and then bounds how long the rest of the head may take."""
 
-    def __init__(self, worker: BffWorker, connection: _Connection) -> None:
+    def __init__(self, worker: BffWorker, connection: Connection) -> None:
         self._worker = worker
         self._connection = connection
         # `False`: on time-out the block is left in silence, gunicorn sees no request and closes.
@@ -316,6 +269,13 @@ class _HeadWait:
     ) -> bool:
         self._timeout.close()
         return error is self._timeout
+
+
+def _has_more(connection: Connection) -> bool:
+    """Bytes of a next request are here already, or hidden in the TLS layer."""
+    if isinstance(connection.sock, ssl.SSLSocket):
+        return True
+    return connection.unreader is not None and bool(connection.unreader.buf.getbuffer().nbytes)
 
 
 def _get_peer_address(addr: Any) -> str:

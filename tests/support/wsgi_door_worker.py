@@ -16,4 +16,4 @@ class WsgiDoorWorker(BffWorker):
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self._heads = None  # no fast lane either
+        self._lane = None  # no fast lane either
