@@ -12,7 +12,6 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.datastructures import Headers
 from werkzeug.routing import PathConverter, Rule
-from werkzeug.wsgi import ClosingIterator
 
 from app.gateway.messages import ProxyResponse
 from app.gateway.wsgi_door import WsgiAnswer, WsgiTunnel, build_proxy_request
@@ -50,12 +49,20 @@ def carry(path: str) -> Response:
 
 def _build_flask_response(answer: ProxyResponse, body: WsgiAnswer) -> Response:
     """Wraps without touching: no header of Flask's own (a default Content-Type above all) may join the backend's."""
-    response = Response(body, status=f"{answer.status} {answer.reason}".rstrip(), direct_passthrough=True)
+    response = _BackendResponse(body, status=f"{answer.status} {answer.reason}".rstrip(), direct_passthrough=True)
     response.headers = Headers(answer.headers)
     return response
 
 
-class _SwitchResponse(Response):
+class _BackendResponse(Response):
+    """A backend's answer. Werkzeug would look into some of its lines, and fail at a `Location` that it cannot take
+    apart, when nobody can close the answer any more."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:  # noqa: ARG002
+        return self.headers
+
+
+class _SwitchResponse(_BackendResponse):
     """A 101. Flask drops the body of such an answer, and here it is the tunnel."""
 
     def __init__(self, answer: ProxyResponse, tunnel: WsgiTunnel) -> None:
@@ -64,7 +71,7 @@ class _SwitchResponse(Response):
         self._tunnel = tunnel
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:  # noqa: ARG002
-        return ClosingIterator(self._tunnel, self._tunnel.close)
+        return self._tunnel  # which the server closes
 
 
 @blueprint.record

@@ -37,8 +37,15 @@ class EventStreams:
         self._open: set[EventStream] = set()
 
     def follow(self, body: Iterable[bytes], break_off: Callable[[], None]) -> EventStream:
-        """Returns the body to be written instead; it is listed here while it is."""
-        return EventStream(body, break_off, self._open)
+        """Returns the body to be written instead; it is listed here until `forget`."""
+        stream = EventStream(body, break_off)
+        self._open.add(stream)
+        return stream
+
+    def forget(self, body: Iterable[bytes]) -> None:
+        """Of an answer that is over, to its end or not; any other body than one from `follow` is none of ours."""
+        if isinstance(body, EventStream):
+            self._open.discard(body)
 
     def tell_going_away(self) -> None:
         """The worker stops. To be called again every second, for as long as it has calls."""
@@ -49,18 +56,16 @@ class EventStreams:
 class EventStream:
     """One. The door iterates it; `end` is called from anywhere."""
 
-    def __init__(self, body: Iterable[bytes], break_off: Callable[[], None], open_streams: set[EventStream]) -> None:
+    def __init__(self, body: Iterable[bytes], break_off: Callable[[], None]) -> None:
         """`break_off` ends the exchange with the backend; the body then raises `UpstreamBrokenOffError`."""
         self._body = body
         self._break_off = break_off
-        self._open_streams = open_streams
         self._last_bytes = _ENDS_OF_EVENTS[0]
         self._is_told = False
         self._is_ended = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the pieces of the body, and comes to an end where `end` made one."""
-        self._open_streams.add(self)
         try:
             for piece in self._body:
                 self._last_bytes = (self._last_bytes + piece[-_LONGEST_END:])[-_LONGEST_END:]
@@ -70,8 +75,6 @@ class EventStream:
         except UpstreamBrokenOffError:
             if not self._is_ended:
                 raise
-        finally:
-            self._open_streams.discard(self)
 
     def end(self) -> None:
         """Ends the stream as soon as it is between two events; told again, in any case. Does not wait."""

@@ -346,6 +346,7 @@ class Pipeline:
 
         def close() -> None:
             stop_watch()
+            self._event_streams.forget(response.body)
             response.cut_client = do_nothing  # what comes next on that connection is another call
             self._end(call, upstream)
 
@@ -361,9 +362,9 @@ class Pipeline:
 
         response.close = close
         response.break_off = break_off if route.streaming else None
+        stop_watch = self._watch_admission(call, end_with_admission)
         if is_event_stream(call.request.method, upstream.headers):
             response.body = self._event_streams.follow(response.body, break_off)
-        stop_watch = self._watch_admission(call, end_with_admission)
 
     def _watch_admission(self, call: Call, end: Callable[[str], None]) -> Callable[[], None]:
         """Has `end` called, with the code of what is over, when what let the call in ends before its answer; returns

@@ -159,6 +159,12 @@ def test_locations_are_mapped_back_and_foreign_ones_left_alone(gateway: Gateway)
     assert gateway.call("GET", "/api/crud/moved").get("Location") == "http://elsewhere.example/x"
 
 
+@pytest.mark.parametrize(("path", "location"), [("moved-to-6", "http://[::1/"), ("moved-to-port", "http://h:99999/")])
+def test_a_location_that_is_no_url_passes_as_it_is(gateway: Gateway, path: str, location: str) -> None:
+    answer = gateway.call("GET", f"/api/crud/{path}")
+    assert (answer.status, answer.get("Location")) == (302, location)
+
+
 @pytest.mark.parametrize("path", ["rubbish", "split"])
 def test_an_answer_that_is_not_http_is_a_bad_gateway(gateway: Gateway, path: str) -> None:
     answer = gateway.call("GET", f"/api/crud/{path}")

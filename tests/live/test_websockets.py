@@ -255,6 +255,7 @@ def test_a_tunnel_leaves_one_access_line_and_no_secret(world: World, how: str) -
     assert open_seconds <= line["duration_ms"] / 1000 <= time.monotonic() - began_at
     assert 0 < line["upstream_ms"] <= line["duration_ms"]
     key = client.request.headers["Sec-WebSocket-Key"]
+    assert [line for line in read_lines([world.bff.child.log_path]) if line.get("level") == "error"] == []
     secrets = {world.session_id, USER_TOKEN, key, HELLO, "a-secret-of-the-query"}
     assert find_leaks([world.bff.child.log_path], secrets) == []
 

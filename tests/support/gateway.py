@@ -217,6 +217,8 @@ ANSWERS: dict[bytes, bytes] = {
     b"/shared/cookies": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + COOKIES + b"\r\nok",
     b"/v1/cached": b'HTTP/1.1 200 OK\r\nCache-Control: private, max-age=60\r\nETag: "1"\r\nContent-Length: 2\r\n\r\nok',
     b"/v1/created": b"HTTP/1.1 201 Created\r\nLocation: /v1/items/7\r\nContent-Length: 0\r\n\r\n",
+    b"/v1/moved-to-6": b"HTTP/1.1 302 Found\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+    b"/v1/moved-to-port": b"HTTP/1.1 302 Found\r\nLocation: http://h:99999/\r\nContent-Length: 0\r\n\r\n",
     b"/v1/moved": b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/x\r\nContent-Length: 0\r\n\r\n",
     b"/v1/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
     b"/v1/empty": b"HTTP/1.1 204 No Content\r\n\r\n",

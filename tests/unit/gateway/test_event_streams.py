@@ -102,9 +102,11 @@ def test_what_the_backend_breaks_off_is_broken_also_where_it_was_to_end() -> Non
         next(body)
 
 
-def test_one_that_has_ended_is_told_nothing() -> None:
+def test_one_that_is_forgotten_is_told_nothing() -> None:
     streams, backend = EventStreams(), Backend(b"data: 1\n\n")
     backend.ends_well = True
-    assert list(streams.follow(backend, backend.break_off)) == [b"data: 1\n\n"]
+    stream = streams.follow(backend, backend.break_off)
+    assert list(stream) == [b"data: 1\n\n"]
+    streams.forget(stream)
     streams.tell_going_away()
     assert not backend.was_broken_off

@@ -19,6 +19,8 @@ from app.services.upstream_response import UpstreamResponse
 from app.services.upstream_response_head import parse_response_head
 from bench.hot_path import ANSWER, build_call
 
+EVENTS_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
 
 class Pool:
     def __init__(self) -> None:
@@ -31,15 +33,20 @@ class Pool:
 class SlowBackend:
     """Its head has come, its body has not."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, head: bytes = ANSWER, first_piece: bytes = b"") -> None:
         self.connection: Any = object()
         self._pool = pool
+        self._head = head
+        self._first_piece = first_piece
 
     def open(self, service: object, request: Any) -> UpstreamResponse:
-        head = parse_response_head(ANSWER)
+        head = parse_response_head(self._head)
         assert head is not None
         unlimited: Any = None
-        return UpstreamResponse(head, request.method, b"", self.connection, self._pool, unlimited, is_request_sent=True)
+        piece = self._first_piece
+        return UpstreamResponse(
+            head, request.method, piece, self.connection, self._pool, unlimited, is_request_sent=True
+        )
 
 
 class BrokenWatch:
@@ -84,6 +91,18 @@ def test_an_answer_whose_session_cannot_be_watched_is_an_error_and_leaves_nothin
     response.close()
     assert [(record.status, record.code) for record in records] == [(500, "internal_error")]
     assert pool.discarded == [backend.connection]
+
+
+def test_a_stream_of_events_that_its_client_left_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BFF_CONFIG_DIR", str(tmp_path))
+    pipeline, received = build_call(tmp_path)
+    monkeypatch.setattr(pipeline, "_upstream", SlowBackend(Pool(), EVENTS_HEAD, b"data: 1\n\n"))
+    response = pipeline.handle(read_request(pipeline, received))
+    pieces = iter(response.body)
+    assert next(pieces) == b"data: 1\n\n"
+    assert pipeline._event_streams._open == {response.body}
+    response.close()  # with the iterator still in its middle, where nobody closes it
+    assert pipeline._event_streams._open == set()
 
 
 @pytest.mark.parametrize(
