@@ -16,6 +16,8 @@ OWN_PYTHON = $(shell /usr/bin/python3 -c '$(IS_FIT)' 2>/dev/null && echo /usr/bi
 else
 OWN_PYTHON = $(PYTHON)
 endif
+check_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "$(1) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 VENV := .venv
 BIN := $(VENV)/bin
 # setuptools warns that a folder named like a package may shadow it; here it is the package.
@@ -115,8 +117,7 @@ clean: ## Remove what the other targets made, the demo's state included
 python-setup: $(PYTHON_READY) ; @:
 
 $(PYTHON_READY): requirements/dev.txt requirements/build.txt pyproject.toml
-	@$(OWN_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(OWN_PYTHON) is missing or older than 3.11. Name another one: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(call check_python,$(OWN_PYTHON))
 	@PYTHON="$(OWN_PYTHON)" tools/ensure-programs venv
 	@echo "Installing the Python packages into $(VENV); a minute or two, and only when they have changed."
 	test -x $(BIN)/python || $(OWN_PYTHON) -m venv $(VENV)
@@ -169,7 +170,7 @@ installed: $(INSTALLED_READY) ; @:
 
 $(INSTALLED_READY): $(INSTALLED_SOURCES) tools/compile.py requirements/compile.txt requirements/runtime.txt requirements/build.txt
 	@echo "Installing the product into build/installed and compiling it; two minutes, and only when it has changed."
-	@$(MAKE) --silent install PREFIX="$(INSTALLED)" PYTHON="$(OWN_PYTHON)"
+	@$(MAKE) --silent install PREFIX="$(INSTALLED)" PYTHON="$(OWN_PYTHON)" COMPILED=yes
 	@touch $@
 
 # --- the production installation: the Dockerfile runs these, and so may anybody without Docker ---
@@ -178,20 +179,33 @@ PREFIX ?= /srv/bff
 # What every call runs through is compiled for the machine; COMPILED=no leaves it to the interpreter, a third slower.
 COMPILED ?= yes
 COMPILER := build/compiler/bin/python
+# What an extension module of that Python is called: its version and the machine's kind.
+kind_of = $$($(1) -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))' 2>/dev/null)
 
+# One after the other, also where make may do several things at once.
 .PHONY: install
-install: install-compiler install-dependencies install-application ## Install or update the product for production under PREFIX (default /srv/bff)
+install: ## Install or update the product for production under PREFIX (default /srv/bff)
+	@$(MAKE) install-compiler
+	@$(MAKE) install-dependencies
+	@$(MAKE) install-application
+	@$(if $(filter $(INSTALLED),$(PREFIX)),:,echo "Installed in $(PREFIX). Next: $(PREFIX)/.venv/bin/bff config check --config-dir …, then start the server anew.")
 
 .PHONY: install-compiler
 install-compiler:
 ifeq ($(COMPILED),yes)
-	@PYTHON="$(PYTHON)" tools/ensure-programs c-compiler python-headers || { echo "Or do without: make install COMPILED=no" >&2; exit 1; }
+	@$(call check_python,$(PYTHON))
+	@PYTHON="$(PYTHON)" tools/ensure-programs c-compiler python-headers || \
+	  { echo "Or leave the product to the interpreter (tests and benchmarks do not): make install COMPILED=no" >&2; exit 1; }
+	@test "$(call kind_of,$(PYTHON))" = "$(call kind_of,$(COMPILER))" || rm -rf build/compiler
 	$(PYTHON) -m venv build/compiler
 	$(COMPILER) $(PIP_INSTALL) --require-hashes -r requirements/compile.txt
 endif
 
 .PHONY: install-dependencies
 install-dependencies:
+	@$(call check_python,$(PYTHON))
+	@test ! -e $(PREFIX)/.venv || test "$(call kind_of,$(PYTHON))" = "$(call kind_of,$(PREFIX)/.venv/bin/python)" || \
+	  { echo "$(PREFIX)/.venv was made with another Python. Name that one (make install PYTHON=…), or stop the server and remove $(PREFIX)/.venv first." >&2; exit 1; }
 	$(PYTHON) -m venv $(PREFIX)/.venv
 	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
 
@@ -200,13 +214,15 @@ install-dependencies:
 install-application:
 	cp -R app config wsgi.py gunicorn.conf.py pyproject.toml README.md $(PREFIX)/
 	test -e $(PREFIX)/ServiceConfigs || cp -R ServiceConfigs $(PREFIX)/
-	find $(PREFIX)/app -name '*.so' -delete  # made from what was there before
+	find $(PREFIX)/app \( -name '*.so' -o -name '*.so.new' \) -delete  # made from what was there before
 	$(PREFIX)/.venv/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable $(PREFIX)
-ifeq ($(COMPILED),yes)
-	$(COMPILER) tools/compile.py $(PREFIX)
-endif
 	$(PREFIX)/.venv/bin/python -m compileall -q $(PREFIX)/app
 	install -d -m 0700 $(PREFIX)/var
+ifeq ($(COMPILED),yes)
+	@echo "Compiling what every call runs through; a minute or two."
+	@$(COMPILER) tools/compile.py $(PREFIX) || \
+	  { echo "Not compiled: the product in $(PREFIX) is complete, and left to the interpreter. Install again, or with COMPILED=no." >&2; exit 1; }
+endif
 
 # --- pinned dependencies ---
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from app.cli.claims import read_claims
+from app.cli.compiled_modules import count_compiled
 from app.cli.opening import OPENING_ERRORS, StoreFolderError, check_folder, describe_error
 from app.cli.output import tell_count
 from app.cli.pdp_check import Sample, check_pdp, choose_permission
 from app.core.errors import IdpUnavailableError, LoginFailedError
-from app.gateway import pipeline
 from app.services.authorization import build_pdp
 from app.services.client_registration import build_client_registration
 from app.services.control_http import ControlHttp
@@ -209,8 +209,12 @@ def _tell_configuration(configuration: Configuration) -> Finding:
 
 def _tell_modules(configuration: Configuration) -> Finding:
     """Whether what every call runs through is compiled; whoever develops leaves it to the interpreter."""
-    if Path(pipeline.__file__).suffix != ".py":
+    compiled, named = count_compiled()
+    if compiled == named:
         return Finding("modules", "ok", "what every call runs through is compiled")
+    if compiled:
+        told = f"{compiled} of {named} modules are compiled: an installation broke off"
+        return Finding("modules", "failed", told, "`make install` once more; such a mixture does not start.")
     told = "what every call runs through is left to the interpreter"
     if configuration.settings.environment == "development":
         return Finding("modules", "ok", told)

@@ -60,7 +60,16 @@ def test_a_node_that_is_too_old_is_named_with_its_version(machine: Path) -> None
 
 def test_root_installs_what_is_missing_from_debian(machine: Path) -> None:
     add_program(machine, "id", "echo 0")
-    add_program(machine, "apt-get", f'echo "$@" >> {machine}/asked')
+    install = f"echo '#!/bin/sh' >{machine}/chromium; /bin/chmod 755 {machine}/chromium"
+    add_program(machine, "apt-get", f'echo "$@" >> {machine}/asked; case "$1" in install) {install} ;; esac')
     assert ensure(machine, "chromium").returncode == 0
     asked = (machine / "asked").read_text(encoding="ascii")
     assert "install -y -qq --no-install-recommends chromium" in asked
+
+
+def test_what_is_still_missing_after_that_is_named(machine: Path) -> None:
+    add_program(machine, "id", "echo 0")
+    add_program(machine, "apt-get", "exit 0")
+    done = ensure(machine, "python-headers")
+    assert done.returncode == 1
+    assert "still missing for this Python or shell: python3-dev. Is PYTHON the one" in done.stderr

@@ -54,6 +54,46 @@ def test_what_cannot_be_compiled_changes_nothing_of_an_installation(installed: P
     assert sorted(tmp_path.rglob("*")) == before
 
 
+PUT_IN_PLACE = """
+import sys
+from pathlib import Path
+from compile import put_in_place
+put_in_place(Path(sys.argv[1]), [Path("app/a.so"), Path("app/missing.so")])
+"""
+
+
+def test_a_copy_that_breaks_off_leaves_all_to_the_interpreter(installed: Path, tmp_path: Path) -> None:
+    made, prefix = tmp_path / "made", tmp_path / "prefix"
+    for folder, content in ((made, b"new"), (prefix, b"old")):
+        (folder / "app").mkdir(parents=True)
+        (folder / "app" / "a.so").write_bytes(content)
+    done = subprocess.run(
+        [str(installed.parent / "compiler" / "bin" / "python"), "-c", PUT_IN_PLACE, str(prefix)],
+        cwd=made,
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "tools")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "FileNotFoundError" in done.stderr
+    assert list((prefix / "app").iterdir()) == []
+
+
+def test_another_python_than_the_installations_is_refused(installed: Path, tmp_path: Path) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho .cpython-399-elsewhere.so\n", encoding="ascii")
+    python.chmod(0o755)
+    compiler = str(installed.parent / "compiler" / "bin" / "python")
+    done = subprocess.run(
+        [compiler, "tools/compile.py", str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "takes modules *.cpython-399-elsewhere.so" in done.stderr
+    assert "use the same Python for both" in done.stderr
+
+
 def test_every_module_that_is_to_be_compiled_is(installed: Path, tmp_path: Path) -> None:
     project = tomllib.loads((installed / "pyproject.toml").read_text(encoding="utf-8"))
     modules = {path.removesuffix(".py").replace("/", "."): path for path in project["tool"]["bff"]["compiled"]}

@@ -27,7 +27,7 @@ def make_install(prefix: Path) -> None:
     python = str(Path(sys.base_prefix) / "bin" / "python3")
     made = subprocess.run(
         # `make installed` has compiled, of which the tests below are independent.
-        ["make", "install", "COMPILED=no", f"PREFIX={prefix}", f"PYTHON={python}"],
+        ["make", "--jobs=3", "install", "COMPILED=no", f"PREFIX={prefix}", f"PYTHON={python}"],
         cwd=PROJECT,
         env={**os.environ, "MAKEFLAGS": ""},
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import doctor_checks, main
+from app.cli.compiled_modules import count_compiled
 from app.services.key_ring import build_default_key_file, load_or_create_key_ring
 from app.services.state_store.directory import DirectoryStateStore
 from tests.support.fake_idp import FakeIdp
@@ -64,7 +66,7 @@ class Deployment:
 
 @pytest.fixture
 def bff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    monkeypatch.setattr("app.gateway.pipeline.__file__", "/srv/bff/app/gateway/pipeline.so")  # as installed
+    monkeypatch.setattr(doctor_checks, "count_compiled", lambda: (62, 62))  # as installed
     return Deployment(tmp_path)
 
 
@@ -111,23 +113,35 @@ def test_warnings_of_the_configuration_are_a_note(bff: Deployment, idp: FakeIdp)
 
 
 @pytest.mark.parametrize(
-    ("file", "environment", "outcome", "told", "next_step"),
+    ("compiled", "environment", "outcome", "told", "next_step"),
     [
-        ("/srv/bff/app/gateway/pipeline.cpython-311-x86_64-linux-gnu.so", "production", "ok", "is compiled", ""),
-        ("/srv/bff/app/gateway/pipeline.py", "production", "note", "left to the interpreter", "make install"),
-        ("/work/app/gateway/pipeline.py", "development", "ok", "left to the interpreter", ""),
+        (62, "production", "ok", "is compiled", ""),
+        (61, "production", "failed", "61 of 62 modules are compiled", "make install"),
+        (1, "development", "failed", "1 of 62 modules are compiled", "make install"),
+        (0, "production", "note", "left to the interpreter", "make install"),
+        (0, "development", "ok", "left to the interpreter", ""),
     ],
 )
-def test_modules_that_are_not_compiled_are_a_note_in_production(
-    monkeypatch: pytest.MonkeyPatch, file: str, environment: str, outcome: str, told: str, next_step: str
+def test_modules_that_are_not_compiled_are_a_note_in_production_and_half_of_them_a_fault(
+    monkeypatch: pytest.MonkeyPatch, compiled: int, environment: str, outcome: str, told: str, next_step: str
 ) -> None:
-    monkeypatch.setattr("app.gateway.pipeline.__file__", file)
+    monkeypatch.setattr(doctor_checks, "count_compiled", lambda: (compiled, 62))
     configuration: Any = SimpleNamespace(settings=SimpleNamespace(environment=environment))
     found = doctor_checks._tell_modules(configuration)
     assert (found.name, found.outcome) == ("modules", outcome)
     assert told in found.told
     assert next_step in found.next_step
     assert bool(found.next_step) is bool(next_step)
+
+
+def test_extension_modules_are_counted_that_this_python_would_take(tmp_path: Path) -> None:
+    project = '[tool.bff]\ncompiled = ["app/a.py", "app/b.py", "app/c.py"]\n'
+    (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / f"a{sysconfig.get_config_var('EXT_SUFFIX')}").touch()
+    (tmp_path / "app" / "b.cpython-27-other-machine.so").touch()
+    assert count_compiled(tmp_path) == (1, 3)
+    assert count_compiled()[1] > 50
 
 
 def test_a_provider_that_cannot_be_reached_fails_and_the_rest_is_tried(bff: Deployment) -> None:
