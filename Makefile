@@ -84,8 +84,7 @@ bench: bench-setup ## Measure the BFF beside other proxies: OPTIONS=--quick for 
 	$(BIN)/python -m bench.proxies $(OPTIONS)
 
 .PHONY: flame
-flame: export BFF_PRODUCT := $(INSTALLED)
-flame: bench-setup ## Draw where a proxied call spends its time (build/bench/flame.svg)
+flame: bench-setup ## Draw where a proxied call spends its time in the interpreter (build/bench/flame.svg)
 	$(BIN)/python -m bench.proxies.flame $(OPTIONS)
 
 .PHONY: lint
