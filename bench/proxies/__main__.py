@@ -1,4 +1,4 @@
-"""make bench                    all of it, some fifteen minutes
+"""make bench                    all of it, some twenty-five minutes
     make bench OPTIONS=--quick    one short round of everything, to see that it runs; its figures mean little
 
 Options: --rounds 5, --seconds 3, --ahead, --only calls,downloads,… (see PARTS), --contestants nginx,worker-redis,…
