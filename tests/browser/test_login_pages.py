@@ -28,6 +28,7 @@ def test_logins_in_two_tabs_at_once_both_work(site: Site, context: BrowserContex
 def test_a_page_goes_on_after_a_login_in_another_tab(site: Site, context: BrowserContext) -> None:
     first, second = context.new_page(), context.new_page()
     log_in(first, site)
+    expect(first.get_by_label("Title")).to_be_visible()  # the last of what it asks for by itself
     token_of_first = first.evaluate("async () => (await (await fetch('/api/auth/session')).json()).csrf_token")
     second.goto(f"{site.origin}/auth/login?return_to=/")
     expect(second.locator("#user")).to_have_text("Alice")
