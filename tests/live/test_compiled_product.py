@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.product import PROJECT
+from tests.support.product import PROJECT, run_make
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
@@ -25,14 +25,7 @@ print(json.dumps({name: importlib.import_module(name).__file__ for name in sys.a
 @pytest.fixture(scope="module")
 def installed() -> Path:
     """Made anew only when the product has changed since."""
-    made = subprocess.run(
-        ["make", "installed"],
-        cwd=PROJECT,
-        env={**os.environ, "MAKEFLAGS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    made = run_make("installed")
     assert made.returncode == 0, made.stdout + made.stderr
     return INSTALLED
 

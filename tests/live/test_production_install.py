@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,25 +14,18 @@ import pytest
 from demo.processes import start_child
 from tests.support.bff import build_settings, write_configuration
 from tests.support.processes import free_port, is_answering, minimal_environment
+from tests.support.product import PROJECT, run_make
 from tests.support.real_op import BASIC_CLIENT
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
-PROJECT = Path(__file__).parents[2]
 NOBODY = 65534
 
 
 def make_install(prefix: Path) -> None:
     python = str(Path(sys.base_prefix) / "bin" / "python3")
-    made = subprocess.run(
-        # `make installed` has compiled, of which the tests below are independent.
-        ["make", "--jobs=3", "install", "COMPILED=no", f"PREFIX={prefix}", f"PYTHON={python}"],
-        cwd=PROJECT,
-        env={**os.environ, "MAKEFLAGS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # `make installed` has compiled, of which the tests below are independent.
+    made = run_make("--jobs=3", "install", "COMPILED=no", f"PREFIX={prefix}", f"PYTHON={python}")
     assert made.returncode == 0, made.stdout + made.stderr
 
 
@@ -59,6 +51,31 @@ def test_a_second_install_updates_the_product_and_keeps_the_configuration(prefix
     assert kept.read_text(encoding="utf-8") == f"{as_shipped}# ours\n"
     assert not (prefix / "ServiceConfigs" / "ServiceConfigs").exists()
     assert updated.read_bytes() == (PROJECT / "app" / "__init__.py").read_bytes()
+
+
+def make_python(path: Path, does: str) -> str:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n{does}\n", encoding="ascii")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_installation_of_another_python_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    make_python(tmp_path / "srv" / ".venv" / "bin" / "python", "echo .cpython-399-elsewhere.so")
+    before = sorted(tmp_path.rglob("*"))
+    done = run_make("install", "COMPILED=no", f"PREFIX={tmp_path / 'srv'}", f"PYTHON={sys.executable}")
+    assert done.returncode != 0
+    assert f"{tmp_path / 'srv'}/.venv was made with another Python. Name that one" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("compiled", ["yes", "no"])
+def test_a_python_that_is_too_old_is_named_before_anything_is_made(tmp_path: Path, compiled: str) -> None:
+    python = make_python(tmp_path / "bin" / "python3.10", "exit 1")
+    done = run_make("install", f"COMPILED={compiled}", f"PREFIX={tmp_path / 'srv'}", f"PYTHON={python}")
+    assert done.returncode != 0
+    assert f"{python} is missing or older than 3.11" in done.stderr
+    assert not (tmp_path / "srv").exists()
 
 
 def test_the_installed_product_serves_as_a_user_without_rights(prefix: Path, tmp_path: Path) -> None:

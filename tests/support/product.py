@@ -8,6 +8,7 @@ after a change.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,3 +18,15 @@ PYTHON = sys.executable if PRODUCT == PROJECT else str(PRODUCT / ".venv" / "bin"
 GUNICORN = (PYTHON, "-m", "gunicorn", "-c", "gunicorn.conf.py")
 """To be started in `PRODUCT`."""
 BFF_COMMAND = str(Path(PYTHON).with_name("bff"))
+
+
+def run_make(*words: str) -> subprocess.CompletedProcess[str]:
+    """`make` in this checkout, as somebody calls it who is not in the middle of another one."""
+    return subprocess.run(
+        ["make", *words],
+        cwd=PROJECT,
+        env={**os.environ, "MAKEFLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
